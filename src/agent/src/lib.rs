@@ -1,0 +1,1 @@
+//! The Helix worker agent: accepts work items, runs them, judges them.

@@ -1,0 +1,1 @@
+//! helix: the command line of Helix for people.

@@ -1,0 +1,1 @@
+//! Log set-up and build version of the Helix programs.
