@@ -8,6 +8,7 @@
 pub mod agent {
     /// Version 1.
     #[allow(
+        missing_debug_implementations,
         missing_docs,
         unreachable_pub,
         clippy::all,

@@ -1,0 +1,1 @@
+//! Files out: streams files of an attempt to object storage, with size and digest.

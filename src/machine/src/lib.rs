@@ -1,0 +1,1 @@
+//! What this machine has: facts, tools found by probes, pressure, free space, installations.
