@@ -1,0 +1,427 @@
+//! The one model that every result format is read into.
+//!
+//! It holds what a publisher needs (names in parts, outcome, duration, texts, attempts) and nothing about any
+//! format or any service. Strings are as the file had them, decoded: control characters and line ends are kept,
+//! because names are identity keys. Whoever prints or sends them must make them safe first, see [`crate::text`].
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::text::Text;
+
+/// The format of a result file, found from its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Format {
+    /// The JUnit XML family in all its dialects, GoogleTest XML included.
+    JUnit,
+    /// xUnit.net XML of version 2 and 3 (`assemblies` or a single `assembly` with collections).
+    XUnit,
+    /// xUnit.net XML of version 1 (`assembly` with classes).
+    XUnitV1,
+    /// NUnit 3 XML (`test-run`).
+    NUnit3,
+    /// NUnit 2 XML (`test-results`).
+    NUnit2,
+    /// Visual Studio TRX.
+    Trx,
+    /// CTest `Test.xml` (`Site` with `Testing`).
+    CTest,
+    /// GoogleTest JSON.
+    GoogleTestJson,
+    /// `go test -json`.
+    GoTest,
+    /// libtest or nextest JSON lines.
+    Libtest,
+    /// Common Test Report Format JSON.
+    Ctrf,
+    /// Test Anything Protocol, versions 12 to 14.
+    Tap,
+    /// The report that Helix's own reporter script writes beside the work item.
+    HelixReport,
+}
+
+impl Format {
+    /// A short stable name, for machines and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::JUnit => "junit",
+            Self::XUnit => "xunit",
+            Self::XUnitV1 => "xunit-v1",
+            Self::NUnit3 => "nunit3",
+            Self::NUnit2 => "nunit2",
+            Self::Trx => "trx",
+            Self::CTest => "ctest",
+            Self::GoogleTestJson => "googletest-json",
+            Self::GoTest => "gotest-json",
+            Self::Libtest => "libtest-json",
+            Self::Ctrf => "ctrf",
+            Self::Tap => "tap",
+            Self::HelixReport => "helix-report",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A place in a result file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Line, counted from 1; 0 where no place is known.
+    pub line: u64,
+    /// Column, counted from 1, in bytes of the text after decoding to UTF-8; 0 where no place is known.
+    pub column: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// An instant, in nanoseconds since 1970-01-01T00:00:00Z. Instants before 1980 never appear: writers use them to
+/// say that they do not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp {
+    /// Nanoseconds since the Unix epoch.
+    pub unix_nanos: i64,
+}
+
+/// How a test ended. Where the signals of a file conflict, the worse one was taken; an outcome nobody knows is
+/// [`Outcome::Unknown`], never passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// It ran and its expectations held.
+    Passed,
+    /// It ran and an expectation did not hold.
+    Failed,
+    /// It could not be run to a verdict: set-up failed, it crashed, it threw what was no assertion.
+    Errored,
+    /// The runner stopped it for taking too long.
+    TimedOut,
+    /// It was left out on purpose; [`TestCase::skip_reason`] may say why.
+    Skipped,
+    /// It was not selected: explicit, disabled or filtered.
+    NotRun,
+    /// It ran without reaching a verdict.
+    Inconclusive,
+    /// The file names an outcome that is not known, or none.
+    Unknown,
+}
+
+impl Outcome {
+    /// All outcomes, in the order of declaration.
+    pub const ALL: [Self; 8] = [
+        Self::Passed,
+        Self::Failed,
+        Self::Errored,
+        Self::TimedOut,
+        Self::Skipped,
+        Self::NotRun,
+        Self::Inconclusive,
+        Self::Unknown,
+    ];
+
+    /// A short stable name, for machines and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Errored => "errored",
+            Self::TimedOut => "timed-out",
+            Self::Skipped => "skipped",
+            Self::NotRun => "not-run",
+            Self::Inconclusive => "inconclusive",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether this outcome makes a run red: failed, errored, timed out, or unknown.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        match self {
+            Self::Failed | Self::Errored | Self::TimedOut | Self::Unknown => true,
+            Self::Passed | Self::Skipped | Self::NotRun | Self::Inconclusive => false,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What one execution of a test left behind in words. Empty texts mean that the file had none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// The failure message, or for a skipped test the reason.
+    pub message: Text,
+    /// The type of the failure: an exception class or whatever word the writer used.
+    pub kind: String,
+    /// The stack trace, or the long form of the failure.
+    pub stack: Text,
+    /// Captured standard output, head and tail.
+    pub stdout: Text,
+    /// Captured standard error, head and tail.
+    pub stderr: Text,
+}
+
+/// An earlier execution of the same test in the same file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// How this attempt ended.
+    pub outcome: Outcome,
+    /// How long it took, where the file says so.
+    pub duration: Option<Duration>,
+    /// When it began, where the file says so.
+    pub started: Option<Timestamp>,
+    /// Its texts.
+    pub evidence: Evidence,
+}
+
+/// A part of a test that is not counted by itself: a data row, a sub-test, a member of an ordered test.
+/// Parts are a flat list in file order; a part belongs to the nearest earlier one of the level above.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// 1 for a direct part of the test, 2 for a part of a part; never more than 3, deeper ones are lifted up.
+    pub level: u8,
+    /// Display name, as the file has it.
+    pub name: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took, where the file says so.
+    pub duration: Option<Duration>,
+    /// When it began, where the file says so.
+    pub started: Option<Timestamp>,
+    /// Its texts.
+    pub evidence: Evidence,
+}
+
+/// Something a test attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// Display name, may be empty.
+    pub name: String,
+    /// Media type, where the file says so.
+    pub media_type: Option<String>,
+    /// What it is.
+    pub body: AttachmentBody,
+}
+
+/// The content of an [`Attachment`], or where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttachmentBody {
+    /// A path exactly as the file has it. It is untrusted: it may be absolute, from another machine, or point
+    /// anywhere. Never open it without resolving it below the result directory.
+    Path(String),
+    /// Text inside the file.
+    Text(Text),
+    /// Base64 inside the file, white space included, not decoded.
+    Base64(String),
+    /// Content inside the file that was larger than the limits allow and was not kept.
+    TooLarge {
+        /// Its size in the file, in bytes.
+        bytes: u64,
+    },
+}
+
+/// One name and value pair attached to a test: a trait, category, tag, label or property. Names may repeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trait {
+    /// The name, for instance `category`.
+    pub name: String,
+    /// The value, may be empty.
+    pub value: String,
+}
+
+/// Where a test is in the source code of its project, as the runner says. Untrusted text, not a path to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceLocation {
+    /// Source file as written.
+    pub file: String,
+    /// Line, counted from 1.
+    pub line: Option<u64>,
+}
+
+/// Why a case is in the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The file records it as a test.
+    Recorded,
+    /// The file records a failure outside any test (suite set-up, clean-up, a build, a crash); it is made a case
+    /// of its own, since otherwise a red run would look green.
+    Synthesised,
+}
+
+/// One test, as one file tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestCase {
+    /// The container: assembly, package or chain of suite names joined by ` > `. Empty where there is none.
+    pub suite: Arc<str>,
+    /// Namespace-qualified class, as the file has it; may be empty.
+    pub class: String,
+    /// Method without arguments, if the format has it apart from the name; else empty.
+    pub method: String,
+    /// Display name including arguments. Never empty: a missing name becomes `<suite>#<index>`.
+    pub name: String,
+    /// Recorded test or synthesised failure.
+    pub origin: Origin,
+    /// How it ended, after all attempts.
+    pub outcome: Outcome,
+    /// The outcome word of the file, empty where the format uses elements instead of a word.
+    pub raw_outcome: Cow<'static, str>,
+    /// Wall time of the last attempt. Absent is not zero: odd or missing values are absent.
+    pub duration: Option<Duration>,
+    /// When it began, where the file says so.
+    pub started: Option<Timestamp>,
+    /// Texts of the attempt that [`TestCase::outcome`] is about.
+    pub evidence: Evidence,
+    /// Other attempts inside the same file, in order of execution; empty for a test that ran once.
+    /// For a test that passed in the end these are the earlier, failed ones. For one that never passed,
+    /// `evidence` is the first failure and these are the later ones, as the writers do it.
+    pub attempts: Vec<Attempt>,
+    /// Data rows, sub-tests and the like.
+    pub parts: Vec<Part>,
+    /// Attachments in file order.
+    pub attachments: Vec<Attachment>,
+    /// Traits, categories, properties, in file order.
+    pub traits: Vec<Trait>,
+    /// Where the test is in the source code.
+    pub location: Option<SourceLocation>,
+    /// Where the record begins in the result file.
+    pub position: Position,
+    /// Whether the runner itself says that the test is flaky without recording the attempts.
+    pub flakiness: Flakiness,
+}
+
+/// What the runner itself says about a test being flaky.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Flakiness {
+    /// Nothing; only the attempts can tell.
+    #[default]
+    Unstated,
+    /// The file marks the test as flaky.
+    Stated,
+}
+
+impl TestCase {
+    /// An empty record of a test at `position`, outcome unknown.
+    #[must_use]
+    pub fn new(suite: Arc<str>, position: Position) -> Self {
+        Self {
+            suite,
+            class: String::new(),
+            method: String::new(),
+            name: String::new(),
+            origin: Origin::Recorded,
+            outcome: Outcome::Unknown,
+            raw_outcome: Cow::Borrowed(""),
+            duration: None,
+            started: None,
+            evidence: Evidence::default(),
+            attempts: Vec::new(),
+            parts: Vec::new(),
+            attachments: Vec::new(),
+            traits: Vec::new(),
+            location: None,
+            position,
+            flakiness: Flakiness::Unstated,
+        }
+    }
+
+    /// Whether the test failed at least once and passed in the end.
+    #[must_use]
+    pub fn is_flaky(&self) -> bool {
+        self.outcome == Outcome::Passed
+            && (self.flakiness == Flakiness::Stated
+                || self
+                    .attempts
+                    .iter()
+                    .any(|attempt| attempt.outcome.is_failure()))
+    }
+
+    /// Why the test was skipped or not run, if it was and the file says why.
+    #[must_use]
+    pub fn skip_reason(&self) -> Option<&str> {
+        match self.outcome {
+            Outcome::Skipped | Outcome::NotRun if !self.evidence.message.is_empty() => {
+                Some(self.evidence.message.as_str())
+            }
+            _ => None,
+        }
+    }
+
+    /// The name people know the test by: the display name, with the class in front where the display name does
+    /// not already begin with it.
+    #[must_use]
+    pub fn full_name(&self) -> Cow<'_, str> {
+        if self.class.is_empty() || self.name.starts_with(self.class.as_str()) {
+            Cow::Borrowed(&self.name)
+        } else {
+            Cow::Owned(format!("{}.{}", self.class, self.name))
+        }
+    }
+}
+
+/// Totals that a file claims about itself. They are often wrong; use them as a sign of loss, never as counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeclaredTotals {
+    /// All tests.
+    pub total: Option<u64>,
+    /// Failed tests.
+    pub failed: Option<u64>,
+    /// Tests with errors.
+    pub errored: Option<u64>,
+    /// Skipped tests.
+    pub skipped: Option<u64>,
+}
+
+/// One document of a result file. A file holds more than one if documents were appended to each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestRun {
+    /// Name of the file, as the caller gave it.
+    pub file: Arc<str>,
+    /// Its format.
+    pub format: Format,
+    /// Name the run gives itself; may be empty.
+    pub name: String,
+    /// The tool that wrote it, with version, where the file says so; may be empty.
+    pub tool: String,
+    /// The machine it ran on, where the file says so; may be empty.
+    pub host: String,
+    /// When it began.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+    /// What the file claims about its own totals.
+    pub declared: DeclaredTotals,
+    /// Cases read from this document, synthesised ones included.
+    pub cases: u64,
+}
+
+impl TestRun {
+    /// A run about which only file and format are known yet.
+    #[must_use]
+    pub fn new(file: Arc<str>, format: Format) -> Self {
+        Self {
+            file,
+            format,
+            name: String::new(),
+            tool: String::new(),
+            host: String::new(),
+            started: None,
+            finished: None,
+            declared: DeclaredTotals::default(),
+            cases: 0,
+        }
+    }
+}
