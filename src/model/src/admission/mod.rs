@@ -1,0 +1,10 @@
+//! Whether an agent takes a work item, decided before anything is touched.
+
+mod decide;
+mod refusal;
+
+pub use decide::{
+    Admission, AgentSnapshot, Availability, KnownAttempt, ProvisionerSnapshot, Standing, decide,
+    refuse_missing,
+};
+pub use refusal::{CoolingDown, FieldProblem, Installation, Phase, Refusal};

@@ -1,0 +1,1 @@
+//! Reads the SDK version out of `global.json`.

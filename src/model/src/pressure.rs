@@ -1,0 +1,297 @@
+//! How hard pressed a machine is, and how many items that leaves room for.
+//!
+//! Slots are a promise made when the machine was configured; pressure stall information says how it
+//! really is. Levels are entered and left at different readings and only after they have lasted, so
+//! that capacity does not flutter.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+/// A share of time in hundredths of a percent, 0 to 10 000.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StallShare(u16);
+
+/// A text that is not a share such as `12.34`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a share of time between 0 and 100 percent")]
+pub struct StallShareError;
+
+impl StallShare {
+    /// The whole time.
+    pub const ALL: Self = Self(10_000);
+
+    /// A share from whole percent; more than 100 counts as 100.
+    #[must_use]
+    pub const fn percent(percent: u16) -> Self {
+        if percent >= 100 {
+            Self::ALL
+        } else {
+            Self(percent * 100)
+        }
+    }
+
+    /// The share in hundredths of a percent.
+    #[must_use]
+    pub fn hundredths(self) -> u16 {
+        self.0
+    }
+
+    /// Reads a number of percent with at most two decimals that count, as the kernel prints it.
+    ///
+    /// # Errors
+    ///
+    /// Not such a number, or above 100.
+    pub fn parse(text: &str) -> Result<Self, StallShareError> {
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() || whole.len() > 3 || !digits(whole) || !digits(decimals) {
+            return Err(StallShareError);
+        }
+        let hundredths = decimals.bytes().chain([b'0', b'0']).take(2);
+        let value = whole
+            .bytes()
+            .chain(hundredths)
+            .fold(0_u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+        let value = u16::try_from(value).map_err(|_| StallShareError)?;
+        if value > Self::ALL.0 {
+            Err(StallShareError)
+        } else {
+            Ok(Self(value))
+        }
+    }
+}
+
+impl fmt::Display for StallShare {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{:02} %", self.0 / 100, self.0 % 100)
+    }
+}
+
+/// The averages over ten seconds of one file of `/proc/pressure`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StallLines {
+    /// The share of time in which some tasks waited.
+    pub some: StallShare,
+    /// The share of time in which all tasks waited; none where the kernel does not say.
+    pub full: Option<StallShare>,
+}
+
+impl StallLines {
+    /// Reads the text of one file of `/proc/pressure`; none if it has no readable `some` line.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let average = |kind: &str| {
+            text.lines().find_map(|line| {
+                let mut words = line.split_ascii_whitespace();
+                if words.next() != Some(kind) {
+                    return None;
+                }
+                let share = words.find_map(|word| word.strip_prefix("avg10="))?;
+                StallShare::parse(share).ok()
+            })
+        };
+        Some(Self {
+            some: average("some")?,
+            full: average("full"),
+        })
+    }
+}
+
+/// One look at the machine: shares of the last ten seconds in which tasks waited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PressureSample {
+    /// Some task waited for a CPU.
+    pub cpu_some: StallShare,
+    /// Some task waited for memory.
+    pub memory_some: StallShare,
+    /// All tasks waited for memory.
+    pub memory_full: StallShare,
+    /// All tasks waited for disks.
+    pub io_full: StallShare,
+}
+
+impl PressureSample {
+    /// Whether any reading reaches that of `thresholds`.
+    fn reaches(&self, thresholds: &Self) -> bool {
+        self.cpu_some >= thresholds.cpu_some
+            || self.memory_some >= thresholds.memory_some
+            || self.memory_full >= thresholds.memory_full
+            || self.io_full >= thresholds.io_full
+    }
+}
+
+/// How hard pressed the machine is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PressureLevel {
+    /// All slots may be used.
+    #[default]
+    Calm,
+    /// Three quarters of the slots may be used.
+    Elevated,
+    /// Half of the slots may be used.
+    High,
+    /// Nothing new is taken.
+    Critical,
+}
+
+impl PressureLevel {
+    /// How many slots count as there: `configured` less what the level takes away, but never less than are
+    /// in use, and at least one below [`PressureLevel::Critical`].
+    #[must_use]
+    pub fn effective_slots(self, configured: u32, in_use: u32) -> u32 {
+        let left = match self {
+            Self::Calm => configured,
+            Self::Elevated => configured.div_ceil(4).saturating_mul(3).min(configured),
+            Self::High => configured.div_ceil(2),
+            Self::Critical => 0,
+        };
+        left.max(in_use)
+    }
+}
+
+/// When one level is entered and left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LevelThresholds {
+    /// Any reading at or above its counterpart here calls for the level.
+    pub enter: PressureSample,
+    /// Any reading at or above its counterpart here keeps the level. Not above `enter`.
+    pub leave: PressureSample,
+}
+
+/// When levels are entered and left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PressurePolicy {
+    /// For [`PressureLevel::Elevated`].
+    pub elevated: LevelThresholds,
+    /// For [`PressureLevel::High`].
+    pub high: LevelThresholds,
+    /// For [`PressureLevel::Critical`].
+    pub critical: LevelThresholds,
+    /// How long a higher level must be called for before it is entered.
+    pub rise_after: Duration,
+    /// How long a lower level must suffice before it is entered.
+    pub fall_after: Duration,
+}
+
+/// The level in force, and the change that is on its way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PressureGauge {
+    level: PressureLevel,
+    change: Change,
+}
+
+/// A change that has to last before it happens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Change {
+    #[default]
+    None,
+    /// `to` is the lowest level that was called for since.
+    Rising {
+        to: PressureLevel,
+        since: SystemTime,
+    },
+    /// `to` is the highest level that was needed since.
+    Falling {
+        to: PressureLevel,
+        since: SystemTime,
+    },
+}
+
+impl PressureGauge {
+    /// The level in force.
+    #[must_use]
+    pub fn level(&self) -> PressureLevel {
+        self.level
+    }
+
+    /// Takes in a sample and says the level that is in force from now on.
+    pub fn observe(
+        &mut self,
+        sample: &PressureSample,
+        policy: &PressurePolicy,
+        now: SystemTime,
+    ) -> PressureLevel {
+        let called_for = policy.highest(|thresholds| sample.reaches(&thresholds.enter));
+        let needed = policy.highest(|thresholds| sample.reaches(&thresholds.leave));
+        self.change = if called_for > self.level {
+            match self.change {
+                // A clock that was set back starts the wait anew.
+                Change::Rising { to, since } if since <= now => Change::Rising {
+                    to: to.min(called_for),
+                    since,
+                },
+                Change::None | Change::Rising { .. } | Change::Falling { .. } => Change::Rising {
+                    to: called_for,
+                    since: now,
+                },
+            }
+        } else if needed < self.level {
+            match self.change {
+                Change::Falling { to, since } if since <= now => Change::Falling {
+                    to: to.max(needed),
+                    since,
+                },
+                Change::None | Change::Rising { .. } | Change::Falling { .. } => Change::Falling {
+                    to: needed,
+                    since: now,
+                },
+            }
+        } else {
+            Change::None
+        };
+        let (to, since, wait) = match self.change {
+            Change::None => return self.level,
+            Change::Rising { to, since } => (to, since, policy.rise_after),
+            Change::Falling { to, since } => (to, since, policy.fall_after),
+        };
+        if now.duration_since(since).unwrap_or_default() >= wait {
+            self.level = to;
+            self.change = Change::None;
+        }
+        self.level
+    }
+}
+
+impl PressurePolicy {
+    /// The highest level whose thresholds pass the test.
+    fn highest(&self, test: impl Fn(&LevelThresholds) -> bool) -> PressureLevel {
+        if test(&self.critical) {
+            PressureLevel::Critical
+        } else if test(&self.high) {
+            PressureLevel::High
+        } else if test(&self.elevated) {
+            PressureLevel::Elevated
+        } else {
+            PressureLevel::Calm
+        }
+    }
+}
+
+impl Default for PressurePolicy {
+    fn default() -> Self {
+        let sample = |cpu_some, memory_some, memory_full, io_full| PressureSample {
+            cpu_some: StallShare::percent(cpu_some),
+            memory_some: StallShare::percent(memory_some),
+            memory_full: StallShare::percent(memory_full),
+            io_full: StallShare::percent(io_full),
+        };
+        // Waiting for a CPU is what a busy test machine does: it never makes a level above elevated
+        // by itself short of total stall. Waiting for memory is the road to the OOM killer.
+        Self {
+            elevated: LevelThresholds {
+                enter: sample(80, 10, 3, 40),
+                leave: sample(60, 5, 1, 25),
+            },
+            high: LevelThresholds {
+                enter: sample(95, 25, 10, 65),
+                leave: sample(80, 12, 5, 45),
+            },
+            critical: LevelThresholds {
+                enter: sample(100, 50, 25, 90),
+                leave: sample(95, 30, 12, 70),
+            },
+            rise_after: Duration::from_secs(5),
+            fall_after: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One background installation per provisioner: when it may start, and when not again.
+
+use std::time::{Duration, SystemTime};
+
+/// Where a provisioner stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Provisioning {
+    /// It may start.
+    #[default]
+    Idle,
+    /// An installation is under way.
+    Running {
+        /// When it started.
+        since: SystemTime,
+        /// When it should be done, if there is experience or configuration to say so.
+        expected_end: Option<SystemTime>,
+        /// When it will be stopped.
+        deadline: SystemTime,
+        /// How many installations in a row failed before this one.
+        failures: u32,
+    },
+    /// The last installation failed; not before `until` again.
+    CoolingDown {
+        /// When the next one may start.
+        until: SystemTime,
+        /// What the last one said.
+        last_error: String,
+        /// How many installations in a row failed.
+        failures: u32,
+    },
+}
+
+/// The times of one provisioner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProvisioningPolicy {
+    /// How long an installation may take.
+    pub time_limit: Duration,
+    /// How long one usually takes, if known.
+    pub usual_duration: Option<Duration>,
+    /// How long to wait after the first failure; doubles with each further one in a row.
+    pub first_cool_down: Duration,
+    /// The longest wait.
+    pub max_cool_down: Duration,
+}
+
+impl Default for ProvisioningPolicy {
+    fn default() -> Self {
+        Self {
+            time_limit: Duration::from_secs(60 * 60),
+            usual_duration: None,
+            first_cool_down: Duration::from_secs(5 * 60),
+            max_cool_down: Duration::from_secs(4 * 60 * 60),
+        }
+    }
+}
+
+/// How an installation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstallationEnd {
+    /// The probe sees what was to be installed.
+    Seen,
+    /// The installer said it was done, but the probe does not see the tool. A failure, or the same
+    /// installation would be started over and over.
+    NotSeen,
+    /// The installer failed.
+    Failed {
+        /// What it said, in one sentence.
+        error: String,
+    },
+    /// The installer took longer than its limit and was stopped.
+    TimedOut,
+}
+
+/// Why no installation starts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartRefused {
+    /// One is under way.
+    #[error("an installation is under way")]
+    UnderWay {
+        /// When it started.
+        since: SystemTime,
+    },
+    /// The last one failed and the wait is not over.
+    #[error("the last installation failed ({last_error}) and may not be repeated yet")]
+    CoolingDown {
+        /// When the wait is over.
+        until: SystemTime,
+        /// What the last one said.
+        last_error: String,
+    },
+}
+
+/// An end was reported of an installation that is not under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no installation is under way")]
+pub struct NotUnderWay;
+
+impl Provisioning {
+    /// Whether an installation may start now.
+    #[must_use]
+    pub fn may_start(&self, now: SystemTime) -> bool {
+        match self {
+            Self::Idle => true,
+            Self::Running { .. } => false,
+            Self::CoolingDown { until, .. } => now >= *until,
+        }
+    }
+
+    /// Starts an installation.
+    ///
+    /// # Errors
+    ///
+    /// One is under way, or the last one failed too short a while ago.
+    pub fn start(
+        &self,
+        policy: &ProvisioningPolicy,
+        now: SystemTime,
+    ) -> Result<Self, StartRefused> {
+        let failures = match self {
+            Self::Idle => 0,
+            Self::Running { since, .. } => {
+                return Err(StartRefused::UnderWay { since: *since });
+            }
+            Self::CoolingDown {
+                until,
+                last_error,
+                failures,
+            } => {
+                if now < *until {
+                    return Err(StartRefused::CoolingDown {
+                        until: *until,
+                        last_error: last_error.clone(),
+                    });
+                }
+                *failures
+            }
+        };
+        Ok(Self::Running {
+            since: now,
+            expected_end: policy
+                .usual_duration
+                .and_then(|usual| now.checked_add(usual)),
+            deadline: later(now, policy.time_limit),
+            failures,
+        })
+    }
+
+    /// Notes how an installation ended.
+    ///
+    /// # Errors
+    ///
+    /// None is under way.
+    pub fn end(
+        &self,
+        end: InstallationEnd,
+        policy: &ProvisioningPolicy,
+        now: SystemTime,
+    ) -> Result<Self, NotUnderWay> {
+        let failures = match self {
+            Self::Running { failures, .. } => failures.saturating_add(1),
+            Self::Idle | Self::CoolingDown { .. } => return Err(NotUnderWay),
+        };
+        let last_error = match end {
+            InstallationEnd::Seen => return Ok(Self::Idle),
+            InstallationEnd::NotSeen => {
+                "the installer ended well, but the probe does not find the tool".to_owned()
+            }
+            InstallationEnd::Failed { error } => error,
+            InstallationEnd::TimedOut => {
+                format!(
+                    "the installer took longer than {} s",
+                    policy.time_limit.as_secs()
+                )
+            }
+        };
+        let wait = doubled(policy.first_cool_down, policy.max_cool_down, failures);
+        Ok(Self::CoolingDown {
+            until: later(now, wait),
+            last_error,
+            failures,
+        })
+    }
+
+    /// Whether an installation is under way that should have been stopped by now.
+    #[must_use]
+    pub fn is_overdue(&self, now: SystemTime) -> bool {
+        match self {
+            Self::Running { deadline, .. } => now >= *deadline,
+            Self::Idle | Self::CoolingDown { .. } => false,
+        }
+    }
+}
+
+/// A wait that doubles with each failure in a row from the second on, up to a cap.
+pub(crate) fn doubled(first: Duration, cap: Duration, failures: u32) -> Duration {
+    let factor = 1_u32
+        .checked_shl(failures.saturating_sub(1))
+        .unwrap_or(u32::MAX);
+    first.checked_mul(factor).map_or(cap, |wait| wait.min(cap))
+}
+
+/// A time after `now`; a wait too long for the clock leaves `now`, since no later time can be named.
+pub(crate) fn later(now: SystemTime, wait: Duration) -> SystemTime {
+    now.checked_add(wait).unwrap_or(now)
+}
