@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::capability::Missing;
 use crate::ids::{AttemptId, QueueName};
 use crate::pressure::PressureLevel;
-use crate::resources::{ResourceKind, Shortfall};
+use crate::resources::Shortfall;
 
 /// Why an agent does not take a work item. A refusal never costs the item an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub enum Refusal {
         wanted: u64,
         /// How much is free, in thousandths of one CPU.
         free: u64,
+        /// How much the machine has, in thousandths of one CPU.
+        total: u64,
         /// When a running item must have ended at the latest, if that is known.
         free_by: Option<SystemTime>,
     },
@@ -98,6 +100,8 @@ pub enum Refusal {
         wanted: u64,
         /// How much is free, in bytes.
         free: u64,
+        /// How much the machine has, in bytes.
+        total: u64,
         /// When a running item must have ended at the latest, if that is known.
         free_by: Option<SystemTime>,
     },
@@ -107,6 +111,8 @@ pub enum Refusal {
         wanted: u64,
         /// How much is free, in bytes.
         free: u64,
+        /// How much the machine has, in bytes.
+        total: u64,
         /// When a running item must have ended at the latest, if that is known.
         free_by: Option<SystemTime>,
     },
@@ -168,8 +174,8 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::BadRequest { .. } => "BAD_REQUEST",
-            Self::Duplicate { .. } => "DUPLICATE",
-            Self::Superseded { .. } => "SUPERSEDED",
+            Self::Duplicate { .. } => "DUPLICATE_ATTEMPT",
+            Self::Superseded { .. } => "SUPERSEDED_ATTEMPT",
             Self::Offline { .. } => "OFFLINE",
             Self::Draining { .. } => "DRAINING",
             Self::WrongQueue { .. } => "WRONG_QUEUE",
@@ -259,7 +265,6 @@ impl Refusal {
     /// What is wrong, why, and what to do about it, for a person.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let _ = ResourceKind::Slots;
         self.reason().to_owned()
     }
 }

@@ -218,6 +218,7 @@ impl CapabilitySet {
                         name: requirement.name.clone(),
                         wanted: requirement.wanted.clone(),
                         present: present.cloned(),
+                        asked_by: None,
                     }),
                 }
             })
@@ -237,27 +238,36 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// Reads what is wanted: nothing for [`Wanted::Present`], a range of versions, or `=` and a text.
+    /// Reads what is wanted: nothing for [`Wanted::Present`], a range of versions, or a text, with or without `=`
+    /// before it.
     ///
-    /// `=16.1` is a range, for versions are what an item mostly asks for; a label `16.1` satisfies it too.
+    /// What can be a range is one, for versions are what an item mostly asks for; a label whose text is such a
+    /// version satisfies it too.
     ///
     /// # Errors
     ///
-    /// Neither a range nor `=` and a text.
+    /// Neither a range nor a text.
     pub fn parse(text: &str) -> Result<Self, RequirementError> {
         let text = text.trim();
         if text.is_empty() {
             return Ok(Self::Present);
         }
-        match (VersionRange::parse(text), text.strip_prefix('=')) {
-            (Ok(range), _) => Ok(Self::Range(range)),
-            (Err(_), Some(value)) => {
-                let value = value.trim();
-                check_text(value)?;
-                Ok(Self::Text(value.to_owned()))
+        let error = match VersionRange::parse(text) {
+            Ok(range) => return Ok(Self::Range(range)),
+            Err(error) => error,
+        };
+        let value = match text.strip_prefix('=') {
+            Some(value) => value.trim(),
+            // A range with a slip in it must not pass for a text that no machine has.
+            None if text.starts_with(|first: char| first.is_ascii_alphabetic())
+                && !text.contains(|c: char| c.is_whitespace() || "<>=~^*|,".contains(c)) =>
+            {
+                text
             }
-            (Err(error), None) => Err(RequirementError::Range(error)),
-        }
+            None => return Err(RequirementError::Range(error)),
+        };
+        check_text(value)?;
+        Ok(Self::Text(value.to_owned()))
     }
 
     /// Whether what a machine has is what is wanted.
@@ -340,6 +350,20 @@ pub enum RequirementError {
     Text(CapabilityError),
 }
 
+impl Requirement {
+    /// Reads a requirement from its two parts.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with either.
+    pub fn parse(name: &str, wanted: &str) -> Result<Self, RequirementError> {
+        Ok(Self {
+            name: CapabilityName::new(name).map_err(RequirementError::Name)?,
+            wanted: Wanted::parse(wanted)?,
+        })
+    }
+}
+
 impl FromStr for Requirement {
     type Err = RequirementError;
 
@@ -349,10 +373,7 @@ impl FromStr for Requirement {
             .find(|character: char| character.is_whitespace() || "=<>~^*".contains(character))
             .unwrap_or(text.len());
         let (name, wanted) = text.split_at(end);
-        Ok(Self {
-            name: CapabilityName::new(name).map_err(RequirementError::Name)?,
-            wanted: Wanted::parse(wanted)?,
-        })
+        Self::parse(name, wanted)
     }
 }
 
@@ -375,6 +396,8 @@ pub struct Missing {
     pub wanted: Wanted,
     /// What the machine has of it; none if it has nothing of that name.
     pub present: Option<CapabilityValue>,
+    /// The file of the payload that asks for it; none if the work item itself does.
+    pub asked_by: Option<String>,
 }
 
 impl fmt::Display for Missing {

@@ -6,8 +6,8 @@ use std::time::Duration;
 /// How long a command may run when nothing is said: what Helix gives a work item.
 pub const DEFAULT_WALL_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The longest time a command may run: seven days.
-pub const MAX_WALL_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// The longest time a command may run: thirty days.
+pub const MAX_WALL_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How long a tree that was asked to end may take before it is killed, when nothing is said.
 pub const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(10);
