@@ -334,16 +334,19 @@ fn check_free(reserve: &Resources, agent: &AgentSnapshot) -> Result<(), Refusal>
         ResourceKind::Cpu => Refusal::CpuShort {
             wanted,
             free: available,
+            total: agent.total.cpu_millis,
             free_by,
         },
         ResourceKind::Memory => Refusal::MemoryShort {
             wanted,
             free: available,
+            total: agent.total.memory_bytes,
             free_by,
         },
         ResourceKind::Disk => Refusal::DiskShort {
             wanted,
             free: available,
+            total: agent.total.disk_bytes,
             free_by,
         },
     })
