@@ -24,4 +24,8 @@ pub mod agent {
     }
 }
 
+pub mod capacity;
+pub mod outcome;
 mod redaction;
+pub mod refusal;
+pub mod work_item;

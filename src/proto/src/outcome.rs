@@ -1,0 +1,161 @@
+//! From the model's judgement to the wire.
+
+use helix_model::outcome::{
+    CancelledBy, Disposition, Ending, FailureReason, InfrastructureCause, Judgement, TestTally,
+    TimeoutKind, Verdict,
+};
+use helix_model::work_item::Delivery;
+
+use crate::agent::v1;
+use crate::agent::v1::attempt_event::Kind;
+
+/// The terminal event that follows from a judgement.
+///
+/// `exit` is what is known of the command beside its ending: the exit code or
+/// signal of a command that the agent ended. `tests` is absent when no result
+/// file was read.
+#[must_use]
+pub fn terminal_event(
+    judgement: &Judgement,
+    delivery: &Delivery,
+    ending: v1::Ending,
+    tests: Option<v1::TestCounts>,
+) -> Kind {
+    let reboot_requested = judgement.reboot.clone().unwrap_or_default();
+    let verdict = verdict(&judgement.verdict, ending, tests);
+    match &judgement.disposition {
+        Disposition::Done => Kind::Finished(v1::Finished {
+            passed_on_retry: matches!(judgement.verdict, Verdict::Passed)
+                && delivery.retries_used() > 0,
+            helix_exit_code: judgement.helix_exit_code(),
+            verdict: Some(verdict),
+            reboot_requested,
+        }),
+        Disposition::Requeue {
+            next_delivery,
+            retries_left,
+        } => Kind::Requeued(v1::Requeued {
+            verdict: Some(verdict),
+            next_delivery_number: *next_delivery,
+            next_retries_used: delivery.retries_used().saturating_add(1),
+            retries_left: *retries_left,
+            reboot_requested,
+        }),
+        Disposition::Infrastructure { next_delivery, .. } => Kind::Returned(v1::Returned {
+            cause: Some(v1::returned::Cause::Verdict(verdict)),
+            next_delivery_number: next_delivery.unwrap_or(0),
+            reboot_requested,
+        }),
+    }
+}
+
+fn verdict(verdict: &Verdict, ending: v1::Ending, tests: Option<v1::TestCounts>) -> v1::Verdict {
+    let (kind, reason) = match verdict {
+        Verdict::Passed => (v1::VerdictKind::Passed, ""),
+        Verdict::Failed(reason) => (
+            v1::VerdictKind::Failed,
+            match reason {
+                FailureReason::ExitCode(_) => "EXIT_CODE",
+                FailureReason::Signal { .. } => "SIGNAL",
+                FailureReason::Tests { .. } => "TESTS",
+                FailureReason::OutputLimit => "OUTPUT_LIMIT",
+                FailureReason::CouldNotStart(_) => "COULD_NOT_START",
+            },
+        ),
+        Verdict::TimedOut(TimeoutKind::Wall(_)) => (v1::VerdictKind::TimedOut, "WALL_TIMEOUT"),
+        Verdict::TimedOut(TimeoutKind::Silence(_)) => {
+            (v1::VerdictKind::TimedOut, "SILENCE_TIMEOUT")
+        }
+        Verdict::Cancelled(CancelledBy::Client { .. }) => (v1::VerdictKind::Cancelled, "REQUESTED"),
+        Verdict::Cancelled(CancelledBy::Superseded { .. }) => {
+            (v1::VerdictKind::Cancelled, "SUPERSEDED")
+        }
+        Verdict::Infrastructure(cause) => (
+            v1::VerdictKind::Infrastructure,
+            infrastructure_reason(cause),
+        ),
+    };
+    v1::Verdict {
+        kind: kind.into(),
+        reason: reason.to_owned(),
+        message: verdict.to_string(),
+        ending: (ending.kind() != v1::EndingKind::Unspecified).then_some(ending),
+        tests,
+    }
+}
+
+fn infrastructure_reason(cause: &InfrastructureCause) -> &'static str {
+    match cause {
+        InfrastructureCause::Payload { .. } => "PAYLOAD",
+        InfrastructureCause::DiskFull { .. } => "DISK_FULL",
+        InfrastructureCause::LauncherUnreachable { .. } => "LAUNCHER_UNREACHABLE",
+        InfrastructureCause::SupervisorLost { .. } => "SUPERVISOR_LOST",
+        InfrastructureCause::SpoolDamaged { .. } => "SPOOL_DAMAGED",
+        InfrastructureCause::AgentRestartedBeforeStart => "AGENT_RESTARTED",
+        InfrastructureCause::AgentShutDown => "AGENT_SHUT_DOWN",
+        InfrastructureCause::MachineRebooted => "MACHINE_REBOOTED",
+        InfrastructureCause::MachineOutOfMemory { .. } => "MACHINE_OUT_OF_MEMORY",
+        InfrastructureCause::ArtifactStoreUnreachable { .. } => "ARTIFACT_STORE_UNREACHABLE",
+        InfrastructureCause::CouldNotStart(_) => "COULD_NOT_START",
+        InfrastructureCause::Requested { .. } => "REQUESTED",
+        InfrastructureCause::AgentFault { .. } => "AGENT_FAULT",
+    }
+}
+
+/// How a command ended, in the words of the wire.
+///
+/// `exit_code` and `signal` are what the system said of the command, also when
+/// the agent had asked it to end.
+#[must_use]
+pub fn ending(ending: &Ending, exit_code: Option<i32>, signal: Option<i32>) -> v1::Ending {
+    use v1::EndingKind as Wire;
+    let (kind, message) = match ending {
+        Ending::Exited(code) => (Wire::Exited, format!("exited with {code}")),
+        Ending::Signalled { signal, .. } => (Wire::Signalled, format!("killed by signal {signal}")),
+        Ending::TimedOut(TimeoutKind::Wall(limit)) => (
+            Wire::WallTimeout,
+            format!("ran longer than {} s", limit.as_secs_f64()),
+        ),
+        Ending::TimedOut(TimeoutKind::Silence(limit)) => (
+            Wire::SilenceTimeout,
+            format!("printed nothing for {} s", limit.as_secs_f64()),
+        ),
+        Ending::Cancelled { by } => (
+            Wire::Cancelled,
+            match by {
+                CancelledBy::Client { reason } if reason.is_empty() => "cancelled".to_owned(),
+                CancelledBy::Client { reason } => format!("cancelled: {reason}"),
+                CancelledBy::Superseded { by } => format!("superseded by attempt `{by}`"),
+            },
+        ),
+        Ending::OutputLimit => (Wire::OutputLimit, "printed more than it may".to_owned()),
+        Ending::CouldNotStart(failure) => (Wire::CouldNotStart, failure.to_string()),
+        Ending::Infrastructure(cause) => (Wire::Infrastructure, cause.to_string()),
+    };
+    v1::Ending {
+        kind: kind.into(),
+        exit_code,
+        signal,
+        core_dumped: matches!(
+            ending,
+            Ending::Signalled {
+                core_dumped: true,
+                ..
+            }
+        ),
+        message,
+    }
+}
+
+/// Counts of tests in the words of the wire.
+#[must_use]
+pub fn test_counts(tally: &TestTally, inconclusive: u64) -> v1::TestCounts {
+    v1::TestCounts {
+        total: tally.total().saturating_add(inconclusive),
+        passed: tally.passed,
+        failed: tally.failed,
+        skipped: tally.skipped,
+        flaky: tally.flaky,
+        inconclusive,
+    }
+}

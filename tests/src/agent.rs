@@ -1,0 +1,274 @@
+//! A real agent process on loopback.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use helix_proto::agent::v1::agent_service_client::AgentServiceClient;
+use helix_proto::agent::v1::{
+    AttachRequest, AttemptEvent, Capacity, GetCapacityRequest, RunRequest, WorkItem,
+};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+use crate::eventually;
+use crate::programs::program;
+use crate::stream::Seen;
+
+/// A running agent. It is killed when dropped, and its directory removed.
+#[derive(Debug)]
+pub struct Agent {
+    process: Child,
+    directory: TempDir,
+    address: SocketAddr,
+}
+
+impl Agent {
+    /// Starts an agent with two slots and the defaults otherwise.
+    pub async fn start() -> Self {
+        Self::start_with("slots = 2\n", "").await
+    }
+
+    /// Starts an agent with `top` as the first lines of its configuration and
+    /// `tables` as the last.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    pub async fn start_with(top: &str, tables: &str) -> Self {
+        let directory = TempDir::with_prefix("helix-").expect("a directory");
+        let root = directory.path().display().to_string();
+        let configuration = format!(
+            "{top}\n\
+             state_directory = \"{root}/state\"\n\
+             work_directory = \"{root}/work\"\n\
+             config_root = \"{root}/config\"\n\
+             [listen]\naddress = \"127.0.0.1:0\"\n\
+             [monitoring]\naddress = \"127.0.0.1:0\"\n\
+             [payload]\nallow_file_urls = true\n\
+             {tables}\n"
+        );
+        std::fs::create_dir_all(directory.path().join("config")).expect("created");
+        std::fs::write(directory.path().join("agent.toml"), configuration).expect("written");
+        let process = spawn(directory.path());
+        let mut agent = Self {
+            process,
+            directory,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
+        agent.wait_until_it_listens().await;
+        agent
+    }
+
+    /// Kills the agent as hard as can be, and starts it again on the same
+    /// directory. What it ran lives on.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up again.
+    pub async fn kill_and_start_again(&mut self) {
+        self.process.kill().await.expect("killed");
+        std::fs::remove_file(self.listening_file()).expect("it had written its address");
+        self.process = spawn(self.directory.path());
+        self.wait_until_it_listens().await;
+    }
+
+    async fn wait_until_it_listens(&mut self) {
+        let file = self.listening_file();
+        let process = &mut self.process;
+        self.address = eventually("the agent listens", async || {
+            if let Some(status) = process.try_wait().expect("a child") {
+                panic!("the agent ended: {status}");
+            }
+            std::fs::read_to_string(&file)
+                .map_err(|error| error.to_string())
+                .and_then(|text| {
+                    text.trim()
+                        .parse()
+                        .map_err(|error| format!("{error}: {text}"))
+                })
+        })
+        .await;
+    }
+
+    fn listening_file(&self) -> PathBuf {
+        self.directory.path().join("state/listening")
+    }
+
+    /// The directory with everything of this agent: `state`, `work`, `config`
+    /// and `agent.toml`.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The process id of the agent.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id().expect("it runs")
+    }
+
+    /// Sends a signal to the agent.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.pid().try_into().expect("a pid"));
+        nix::sys::signal::kill(pid, signal).expect("it runs");
+    }
+
+    /// Waits for the agent's own end.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be waited for.
+    pub async fn ended(&mut self) -> std::process::ExitStatus {
+        self.process.wait().await.expect("a child")
+    }
+
+    /// A client with its own connection.
+    ///
+    /// # Panics
+    ///
+    /// If the agent does not answer.
+    pub async fn client(&self) -> AgentServiceClient<Channel> {
+        AgentServiceClient::connect(format!("http://{}", self.address))
+            .await
+            .expect("the agent answers")
+            .max_decoding_message_size(16 << 20)
+    }
+
+    /// Offers a work item.
+    ///
+    /// # Errors
+    ///
+    /// The refusal.
+    pub async fn offer(
+        &self,
+        item: WorkItem,
+    ) -> Result<Streaming<helix_proto::agent::v1::RunResponse>, Status> {
+        let request = RunRequest {
+            work_item: Some(item),
+        };
+        Ok(self.client().await.run(request).await?.into_inner())
+    }
+
+    /// Offers a work item that must be refused.
+    ///
+    /// # Panics
+    ///
+    /// If it is taken.
+    pub async fn refusal(&self, item: WorkItem) -> Status {
+        match self.offer(item).await {
+            Ok(_) => panic!("the agent took the work item"),
+            Err(status) => status,
+        }
+    }
+
+    /// Runs a work item to its terminal event.
+    ///
+    /// # Panics
+    ///
+    /// If it is refused or the stream breaks.
+    pub async fn run(&self, item: WorkItem) -> Seen {
+        let mut stream = self.offer(item).await.expect("taken");
+        let mut seen = Seen::default();
+        while let Some(response) = stream.message().await.expect("an unbroken stream") {
+            seen.take(response.event.expect("an event"));
+        }
+        seen
+    }
+
+    /// Follows an attempt from a place in its history to its terminal event.
+    ///
+    /// # Panics
+    ///
+    /// If it is not known or the stream breaks.
+    pub async fn attach(&self, attempt_id: &str, after_event: u64, console_offset: u64) -> Seen {
+        let request = AttachRequest {
+            attempt_id: attempt_id.to_owned(),
+            after_event,
+            console_offset,
+        };
+        let mut stream = self
+            .client()
+            .await
+            .attach(request)
+            .await
+            .expect("known")
+            .into_inner();
+        let mut seen = Seen::from(console_offset);
+        while let Some(response) = stream.message().await.expect("an unbroken stream") {
+            seen.take(response.event.expect("an event"));
+        }
+        seen
+    }
+
+    /// What it can take now.
+    ///
+    /// # Panics
+    ///
+    /// If it does not answer.
+    pub async fn capacity(&self) -> Capacity {
+        let answer = self
+            .client()
+            .await
+            .get_capacity(GetCapacityRequest {})
+            .await;
+        answer
+            .expect("an answer")
+            .into_inner()
+            .capacity
+            .expect("a capacity")
+    }
+}
+
+/// Takes events from a running stream until `enough` says so.
+///
+/// # Panics
+///
+/// If the stream ends or breaks before.
+pub async fn until(
+    stream: &mut Streaming<helix_proto::agent::v1::RunResponse>,
+    seen: &mut Seen,
+    enough: impl Fn(&Seen, &AttemptEvent) -> bool,
+) {
+    loop {
+        let response = stream.message().await.expect("an unbroken stream");
+        let event = response.expect("more to come").event.expect("an event");
+        seen.take(event.clone());
+        if enough(seen, &event) {
+            return;
+        }
+    }
+}
+
+fn spawn(directory: &Path) -> Child {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(directory.join("agent.log"))
+        .expect("a log");
+    Command::new(program("helix-agent"))
+        .args(["run", "--config"])
+        .arg(directory.join("agent.toml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the agent starts")
+}
