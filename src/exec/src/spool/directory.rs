@@ -1,0 +1,142 @@
+//! The spool's directory as a descriptor: every file is reached through it, by a plain name, and
+//! no symbolic link is ever followed.
+//!
+//! A supervisor may run as a more powerful user than the spool's owner, and the owner can put
+//! anything there. So what is opened has to be a regular file with one name, and what is created
+//! is given to the owner.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use nix::dir::Dir;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, geteuid, unlinkat};
+
+use super::SpoolError;
+use super::layout;
+
+const BASE: OFlag = OFlag::O_CLOEXEC.union(OFlag::O_NOFOLLOW);
+
+/// An open spool directory.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    descriptor: OwnedFd,
+    heir: Option<(Uid, Gid)>,
+}
+
+impl Directory {
+    /// Opens the directory at `path`, whose last part may not be a symbolic link.
+    pub(crate) fn open(path: &Path) -> Result<Self, SpoolError> {
+        nix::fcntl::open(path, BASE | OFlag::O_DIRECTORY | OFlag::O_RDONLY, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(Self::from_descriptor)
+            .map_err(|source| system("open", &path.to_string_lossy(), source))
+    }
+
+    /// Takes a directory that is open already.
+    pub(crate) fn from_descriptor(descriptor: OwnedFd) -> io::Result<Self> {
+        let directory = File::from(descriptor);
+        let metadata = directory.metadata()?;
+        let own = geteuid();
+        let heir = (own.is_root() && metadata.uid() != own.as_raw())
+            .then(|| (Uid::from_raw(metadata.uid()), Gid::from_raw(metadata.gid())));
+        Ok(Self { descriptor: directory.into(), heir })
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
+    /// Opens a file for reading.
+    pub(crate) fn open_file(&self, name: &str) -> Result<File, SpoolError> {
+        // Non-blocking, so that a fifo put in a file's place does not hold the reader.
+        self.openat(name, OFlag::O_RDONLY | OFlag::O_NONBLOCK)
+            .map_err(|source| system("open", name, source))
+    }
+
+    /// Makes a new empty file; one that is there already is an error.
+    pub(crate) fn create_file(&self, name: &str) -> Result<File, SpoolError> {
+        self.openat(name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)
+            .and_then(|file| self.hand_over(file))
+            .map_err(|source| system("create", name, source))
+    }
+
+    /// Opens a file for writing at its start; made when it is absent.
+    pub(crate) fn open_or_create_file(&self, name: &str) -> Result<File, SpoolError> {
+        match self.openat(name, OFlag::O_WRONLY | OFlag::O_NONBLOCK) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.create_file(name),
+            Err(source) => Err(system("open", name, source)),
+            Ok(file) => Ok(file),
+        }
+    }
+
+    /// Gives a thing in the directory that was made by path to the directory's owner.
+    pub(crate) fn hand_over_by_name(&self, name: &str) -> Result<(), SpoolError> {
+        let Some((uid, gid)) = self.heir else { return Ok(()) };
+        fchownat(&self.descriptor, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+            .map_err(|errno| system("hand over", name, errno.into()))
+    }
+
+    /// The whole of a small file; at most `limit` bytes of it.
+    pub(crate) fn read_small(&self, name: &str, limit: u64) -> Result<Vec<u8>, SpoolError> {
+        let mut bytes = Vec::new();
+        self.open_file(name)?
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(|source| system("read", name, source))?;
+        Ok(bytes)
+    }
+
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), SpoolError> {
+        renameat(&self.descriptor, from, &self.descriptor, to)
+            .map_err(|errno| system("rename", from, errno.into()))
+    }
+
+    /// Removes a file; that it is gone already is fine.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), SpoolError> {
+        match unlinkat(&self.descriptor, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(nix::Error::ENOENT) => Ok(()),
+            Err(errno) => Err(system("remove", name, errno.into())),
+        }
+    }
+
+    /// Start offsets of the console segments, ascending.
+    pub(crate) fn segments(&self) -> Result<Vec<u64>, SpoolError> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let list = || -> nix::Result<Vec<u64>> {
+            let mut starts = Vec::new();
+            for entry in Dir::openat(&self.descriptor, ".", flags, Mode::empty())?.iter() {
+                starts.extend(layout::console_offset(entry?.file_name().to_bytes()));
+            }
+            starts.sort_unstable();
+            Ok(starts)
+        };
+        list().map_err(|errno| system("list", ".", errno.into()))
+    }
+
+    fn openat(&self, name: &str, flags: OFlag) -> io::Result<File> {
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let file = File::from(openat(&self.descriptor, name, BASE | flags, mode)?);
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.nlink() > 1 {
+            return Err(io::Error::other("not a regular file with one name"));
+        }
+        Ok(file)
+    }
+
+    fn hand_over(&self, file: File) -> io::Result<File> {
+        if let Some((uid, gid)) = self.heir {
+            fchown(&file, Some(uid), Some(gid))?;
+        }
+        Ok(file)
+    }
+}
+
+/// A system error with what was done to which file.
+pub(crate) fn system(operation: &'static str, name: &str, source: io::Error) -> SpoolError {
+    SpoolError::System { operation, name: name.to_owned(), source }
+}

@@ -1,0 +1,250 @@
+//! Making processes: the fork of a supervisor, and the start of a command.
+//!
+//! A command is started by a clone that shares this process's memory and suspends it until the
+//! program is executed (where the system has that): nothing is copied, however large the parent
+//! is. Everything that the child needs is prepared before; between clone and execution only system
+//! calls are made, and every failure comes back over a pipe that the execution closes.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::io::{self, Read as _};
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
+use std::ptr;
+
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid};
+
+use super::{own_pid, system};
+use crate::identity::ProcessId;
+use crate::spool::status::StartStep;
+
+/// Which side of a fork this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fork {
+    Parent(ProcessId),
+    Child,
+}
+
+/// Duplicates this process; an error when it has more than one thread.
+pub(crate) fn fork() -> io::Result<Fork> {
+    if system::thread_count()? != 1 {
+        return Err(io::Error::other("the process has threads"));
+    }
+    // SAFETY: the process has this one thread, so no lock and no half-done work of another is
+    // copied into the child, which may go on like any process.
+    match unsafe { nix::unistd::fork()? } {
+        ForkResult::Parent { child } => Ok(Fork::Parent(ProcessId(child.as_raw()))),
+        ForkResult::Child => Ok(Fork::Child),
+    }
+}
+
+/// Ends this process without running what the program it was forked from wants run at its exit.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` may be called at any time; it runs no code of this process.
+    unsafe { libc::_exit(code) }
+}
+
+/// A command ready to be started; every string and descriptor is there already.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    /// Paths tried one after the other; at least one.
+    pub(crate) programs: &'a [CString],
+    pub(crate) arguments: &'a [CString],
+    /// `NAME=value` each.
+    pub(crate) environment: &'a [CString],
+    pub(crate) directory: BorrowedFd<'a>,
+    /// Input, output and error output; none may be numbered below 3.
+    pub(crate) streams: [BorrowedFd<'a>; 3],
+    pub(crate) umask: u32,
+}
+
+/// Why a command did not start, and how far it got.
+#[derive(Debug)]
+pub(crate) struct StartFailure {
+    pub(crate) step: StartStep,
+    pub(crate) source: io::Error,
+}
+
+/// Starts the command as leader of a session of its own. It runs its program when this returns.
+pub(crate) fn start(start: &Start<'_>) -> Result<ProcessId, StartFailure> {
+    let failed = |source| StartFailure { step: StartStep::Process, source };
+    let (mut report, reporter) = io::pipe().map_err(failed)?;
+    let programs = pointers(start.programs);
+    let arguments = pointers(start.arguments);
+    let environment = pointers(start.environment);
+    let context = Context {
+        programs: programs.as_ptr(),
+        arguments: arguments.as_ptr(),
+        environment: environment.as_ptr(),
+        directory: start.directory.as_raw_fd(),
+        streams: start.streams.map(|stream| stream.as_raw_fd()),
+        umask: libc::mode_t::try_from(start.umask & 0o777).unwrap_or(0o022),
+        reporter: reporter.as_raw_fd(),
+        parent: own_pid().0,
+    };
+    // SAFETY: `child_main` takes a pointer to a `Context`, and this one, with all that it points
+    // to, lives until the end of this function, which the child (a copy, or running while this
+    // process is suspended) does not outlast as far as it uses it. `child_main` makes system calls
+    // only, never returns and never unwinds.
+    let pid = unsafe { system::spawn(child_main, (&raw const context).cast()) }.map_err(failed)?;
+    drop(reporter);
+    let mut failure = [0; Failure::BYTES];
+    if report.read_exact(&mut failure).is_err() {
+        // The pipe was closed without a word: by the execution of the program.
+        return Ok(pid);
+    }
+    // The child ends as soon as it has told; collected here, it leaves no trace.
+    let _ = waitpid(Pid::from_raw(pid.0), None);
+    let Failure { step, errno } = Failure::from_bytes(failure);
+    Err(StartFailure { step, source: io::Error::from_raw_os_error(errno) })
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+}
+
+/// What the child works with: the arrays end with a null.
+struct Context {
+    programs: *const *const c_char,
+    arguments: *const *const c_char,
+    environment: *const *const c_char,
+    directory: RawFd,
+    streams: [RawFd; 3],
+    umask: libc::mode_t,
+    reporter: RawFd,
+    parent: i32,
+}
+
+#[derive(Clone, Copy)]
+struct Failure {
+    step: StartStep,
+    errno: i32,
+}
+
+impl Failure {
+    const BYTES: usize = 8;
+    const STEPS: [StartStep; 6] = [
+        StartStep::Process,
+        StartStep::Session,
+        StartStep::StandardStreams,
+        StartStep::EnterDirectory,
+        StartStep::Signals,
+        StartStep::Execute,
+    ];
+
+    fn to_bytes(self) -> [u8; Self::BYTES] {
+        let [e0, e1, e2, e3] = self.errno.to_ne_bytes();
+        [self.step as u8, 0, 0, 0, e0, e1, e2, e3]
+    }
+
+    fn from_bytes([step, _, _, _, errno @ ..]: [u8; Self::BYTES]) -> Self {
+        let step = Self::STEPS.into_iter().find(|known| *known as u8 == step);
+        Self { step: step.unwrap_or(StartStep::Process), errno: i32::from_ne_bytes(errno) }
+    }
+}
+
+/// The child from its first instruction to the execution of the program.
+///
+/// # Safety
+///
+/// `context` points to a [`Context`] whose pointers lead to arrays of C strings, each array with a
+/// null at its end.
+unsafe extern "C" fn child_main(context: *const c_void) -> ! {
+    // SAFETY: as this function's own condition has it.
+    let failure = unsafe {
+        let context = &*context.cast::<Context>();
+        let failure = become_command(context);
+        let bytes = failure.to_bytes();
+        libc::write(context.reporter, bytes.as_ptr().cast(), bytes.len());
+        failure
+    };
+    // The number is for nobody: the parent has been told.
+    exit_now(if failure.errno == 0 { 126 } else { 127 })
+}
+
+/// Becomes the command; comes back only with what failed.
+///
+/// # Safety
+///
+/// As for [`child_main`]. The memory may be shared with the parent, which stands still: nothing
+/// here allocates, locks or unwinds.
+unsafe fn become_command(context: &Context) -> Failure {
+    // SAFETY: all of these are system calls that take numbers, or pointers into the context, which
+    // are good by this function's own condition.
+    unsafe {
+        if let Err(failure) = system::bind_to_parent(context.parent) {
+            return Failure { step: StartStep::Process, errno: failure };
+        }
+        if libc::setsid() < 0 {
+            return failed(StartStep::Session);
+        }
+        for (place, stream) in (0..).zip(context.streams) {
+            if libc::dup2(stream, place) < 0 {
+                return failed(StartStep::StandardStreams);
+            }
+        }
+        system::close_on_exec_from(3);
+        if libc::fchdir(context.directory) < 0 {
+            return failed(StartStep::EnterDirectory);
+        }
+        libc::umask(context.umask);
+        if let Err(failure) = reset_signals() {
+            return failure;
+        }
+        execute(context)
+    }
+}
+
+/// Gives every signal its default action and lets all of them through.
+///
+/// # Safety
+///
+/// The caller is a process of its own (its table of actions is not shared).
+unsafe fn reset_signals() -> Result<(), Failure> {
+    // SAFETY: the actions set are the default one, so no handler has to be good; the set is
+    // initialised by `sigemptyset` before it is used.
+    unsafe {
+        for number in 1..=system::LAST_SIGNAL {
+            // Refused for SIGKILL, SIGSTOP and the ones the C library keeps for itself.
+            libc::signal(number, libc::SIG_DFL);
+        }
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        if libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) < 0 {
+            return Err(failed(StartStep::Signals));
+        }
+    }
+    Ok(())
+}
+
+/// Executes the first program that can be; like a shell, reports one that is there but may not be
+/// executed rather than that the others are missing.
+///
+/// # Safety
+///
+/// As for [`child_main`].
+unsafe fn execute(context: &Context) -> Failure {
+    let mut worst = libc::ENOENT;
+    let mut program = context.programs;
+    // SAFETY: `program` walks over the array up to the null at its end; `execve` gets C strings
+    // and arrays that end with a null.
+    unsafe {
+        while !(*program).is_null() {
+            libc::execve(*program, context.arguments, context.environment);
+            match last_errno() {
+                libc::ENOENT | libc::ENOTDIR => {}
+                libc::EACCES => worst = libc::EACCES,
+                errno => return Failure { step: StartStep::Execute, errno },
+            }
+            program = program.add(1);
+        }
+    }
+    Failure { step: StartStep::Execute, errno: worst }
+}
+
+fn failed(step: StartStep) -> Failure {
+    Failure { step, errno: last_errno() }
+}
+
+fn last_errno() -> c_int {
+    nix::Error::last_raw()
+}
