@@ -34,8 +34,8 @@ pub enum AttemptState {
     },
     /// The command has been told to end; the tree is not gone yet.
     Stopping {
-        /// Since when the command had been running.
-        running_since: SystemTime,
+        /// Since when the command has been running; none if it is not known to run yet.
+        running_since: Option<SystemTime>,
         /// Since when it is being stopped.
         since: SystemTime,
         /// Why it is being stopped. Later reasons do not change it.
@@ -123,7 +123,8 @@ pub enum AttemptEventKind {
     CommandStarted,
     /// The tree was told to end.
     StopRequested(StopCause),
-    /// The tree is gone, or will never be.
+    /// The tree is gone, or will never be. Before [`AttemptEventKind::LaunchRequested`] only an ending that needs
+    /// no launch is possible.
     Ended(Ending),
     /// Results, files and log are in; the verdict is formed.
     Judged(Box<Judgement>),
@@ -196,24 +197,43 @@ impl AttemptState {
             }
             (Self::Preparing { .. }, Event::LaunchRequested) => Ok(Self::Starting { since }),
             (Self::Starting { .. }, Event::CommandStarted) => Ok(Self::Running { since }),
+            // The wish to stop may cross with the news that the command runs.
+            (Self::Starting { .. }, Event::StopRequested(cause)) => Ok(Self::Stopping {
+                running_since: None,
+                since,
+                cause,
+            }),
+            (
+                Self::Stopping {
+                    running_since: None,
+                    since,
+                    cause,
+                },
+                Event::CommandStarted,
+            ) => Ok(Self::Stopping {
+                running_since: Some(event.at),
+                since,
+                cause,
+            }),
             (
                 Self::Running {
                     since: running_since,
                 },
                 Event::StopRequested(cause),
             ) => Ok(Self::Stopping {
-                running_since,
+                running_since: Some(running_since),
                 since,
                 cause,
             }),
-            // Two reasons to stop may cross; the first is the one that the ending will be told by.
+            // Two reasons to stop may cross too; the first is the one that the ending is told by.
             (stopping @ Self::Stopping { .. }, Event::StopRequested(_)) => Ok(stopping),
+            (Self::Accepted { .. } | Self::Preparing { .. }, Event::Ended(ending))
+                if !ending.follows_launch() =>
+            {
+                Ok(Self::Collecting { since, ending })
+            }
             (
-                Self::Accepted { .. }
-                | Self::Preparing { .. }
-                | Self::Starting { .. }
-                | Self::Running { .. }
-                | Self::Stopping { .. },
+                Self::Starting { .. } | Self::Running { .. } | Self::Stopping { .. },
                 Event::Ended(ending),
             ) => Ok(Self::Collecting { since, ending }),
             (Self::Collecting { .. }, Event::Judged(judgement)) => {
@@ -235,6 +255,7 @@ impl AttemptState {
                 | Event::LaunchRequested
                 | Event::CommandStarted
                 | Event::StopRequested(_)
+                | Event::Ended(_)
                 | Event::Judged(_)
                 | Event::Acknowledged,
             )
@@ -243,6 +264,7 @@ impl AttemptState {
                 Event::PreparationStarted
                 | Event::CommandStarted
                 | Event::StopRequested(_)
+                | Event::Ended(_)
                 | Event::Judged(_)
                 | Event::Acknowledged,
             )
@@ -251,7 +273,6 @@ impl AttemptState {
                 Event::PreparationStarted
                 | Event::RefusedAfterUnpack(_)
                 | Event::LaunchRequested
-                | Event::StopRequested(_)
                 | Event::Judged(_)
                 | Event::Acknowledged,
             )

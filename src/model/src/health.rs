@@ -6,8 +6,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::backoff::{doubled, later};
 use crate::outcome::{Blame, Ending};
-use crate::provisioning::{doubled, later};
 
 /// How the agent has been doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,14 +131,15 @@ impl Health {
 
     /// The state after an attempt has ended.
     ///
-    /// Attempts that were running when the quarantine began count too: a success among them says that the
-    /// machine is well, a failure prolongs nothing.
+    /// Attempts that were running when a quarantine began do not end it when they go well, for they may not have
+    /// needed what is broken, and do not prolong it when they fail.
     #[must_use]
     pub fn after(&self, evidence: Evidence, policy: &HealthPolicy, now: SystemTime) -> Self {
         let state = self.at(now);
         match (state, evidence) {
             (state, Evidence::Nothing) => state,
-            (_, Evidence::Works) => Self::default(),
+            (Self::Healthy { .. } | Self::Probation { .. }, Evidence::Works) => Self::default(),
+            (state @ Self::Quarantined { .. }, Evidence::Works) => state,
             (Self::Healthy { failures }, Evidence::Suspect) => {
                 let failures = failures.saturating_add(1);
                 if failures >= policy.max_failures.max(1) {

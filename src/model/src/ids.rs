@@ -200,13 +200,9 @@ impl PartialOrd for QueueName {
 
 impl Ord for QueueName {
     fn cmp(&self, other: &Self) -> Ordering {
-        let lower = |name: &Self| {
-            name.0
-                .bytes()
-                .map(|byte| byte.to_ascii_lowercase())
-                .collect::<Vec<_>>()
-        };
-        lower(self).cmp(&lower(other))
+        let (left, right) = (self.0.bytes(), other.0.bytes());
+        left.map(|byte| byte.to_ascii_lowercase())
+            .cmp(right.map(|byte| byte.to_ascii_lowercase()))
     }
 }
 

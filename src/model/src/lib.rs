@@ -11,6 +11,9 @@
 pub mod ids;
 pub mod path;
 
+mod backoff;
+mod plain_words;
+
 pub mod work_item;
 
 pub mod version;

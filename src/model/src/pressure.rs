@@ -126,9 +126,9 @@ pub enum PressureLevel {
     /// All slots may be used.
     #[default]
     Calm,
-    /// Three quarters of the slots may be used.
+    /// Three quarters of the slots may be used, rounded up.
     Elevated,
-    /// Half of the slots may be used.
+    /// Half of the slots may be used, rounded up.
     High,
     /// Nothing new is taken.
     Critical,
@@ -141,7 +141,7 @@ impl PressureLevel {
     pub fn effective_slots(self, configured: u32, in_use: u32) -> u32 {
         let left = match self {
             Self::Calm => configured,
-            Self::Elevated => configured.div_ceil(4).saturating_mul(3).min(configured),
+            Self::Elevated => configured - configured / 4,
             Self::High => configured.div_ceil(2),
             Self::Critical => 0,
         };

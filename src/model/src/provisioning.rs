@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::backoff::{doubled, later};
+
 /// Where a provisioner stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Provisioning {
@@ -189,17 +191,4 @@ impl Provisioning {
             Self::Idle | Self::CoolingDown { .. } => false,
         }
     }
-}
-
-/// A wait that doubles with each failure in a row from the second on, up to a cap.
-pub(crate) fn doubled(first: Duration, cap: Duration, failures: u32) -> Duration {
-    let factor = 1_u32
-        .checked_shl(failures.saturating_sub(1))
-        .unwrap_or(u32::MAX);
-    first.checked_mul(factor).map_or(cap, |wait| wait.min(cap))
-}
-
-/// A time after `now`; a wait too long for the clock leaves `now`, since no later time can be named.
-pub(crate) fn later(now: SystemTime, wait: Duration) -> SystemTime {
-    now.checked_add(wait).unwrap_or(now)
 }

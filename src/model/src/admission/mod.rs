@@ -2,6 +2,7 @@
 
 mod decide;
 mod refusal;
+mod sentence;
 
 pub use decide::{
     Admission, AgentSnapshot, Availability, KnownAttempt, ProvisionerSnapshot, Standing, decide,

@@ -1,7 +1,9 @@
 //! Why an agent does not take a work item, for programs and for people.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use super::sentence::sentence;
 use crate::capability::Missing;
 use crate::ids::{AttemptId, QueueName};
 use crate::pressure::PressureLevel;
@@ -262,12 +264,20 @@ impl Refusal {
         )
     }
 
-    /// What is wrong, why, and what to do about it, for a person.
+    /// What is wrong, why, and what to do about it, for a person: one line without a full stop.
     #[must_use]
     pub fn sentence(&self) -> String {
-        self.reason().to_owned()
+        sentence(self)
     }
 }
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.sentence())
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 /// Asking again sooner than this would only make load.
 const SOONEST_RETRY: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 mod global_json;
 mod requirement_file;
 
-pub use requirement_file::{RequirementFile, RequirementFileError};
+pub use requirement_file::{MAX_REQUIREMENT_FILE_BYTES, RequirementFile, RequirementFileError};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -400,15 +400,26 @@ pub struct Missing {
     pub asked_by: Option<String>,
 }
 
-impl fmt::Display for Missing {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let requirement = Requirement {
+impl Missing {
+    /// What is required.
+    #[must_use]
+    pub fn requirement(&self) -> Requirement {
+        Requirement {
             name: self.name.clone(),
             wanted: self.wanted.clone(),
-        };
+        }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "`{}`", self.requirement())?;
+        if let Some(file) = &self.asked_by {
+            write!(formatter, " for `{file}`")?;
+        }
         match &self.present {
-            None => write!(formatter, "`{requirement}` (the machine has none)"),
-            Some(present) => write!(formatter, "`{requirement}` (the machine has {present})"),
+            None => formatter.write_str(" (it has none)"),
+            Some(present) => write!(formatter, " (it has {present})"),
         }
     }
 }

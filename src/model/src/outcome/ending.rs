@@ -31,6 +31,21 @@ pub enum Ending {
     Infrastructure(InfrastructureCause),
 }
 
+impl Ending {
+    /// Whether it can only come about once the launcher was asked to start the command.
+    #[must_use]
+    pub fn follows_launch(&self) -> bool {
+        match self {
+            Self::Exited(_)
+            | Self::Signalled { .. }
+            | Self::TimedOut(_)
+            | Self::OutputLimit
+            | Self::CouldNotStart(_) => true,
+            Self::Cancelled { .. } | Self::Infrastructure(_) => false,
+        }
+    }
+}
+
 /// Which time ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TimeoutKind {

@@ -39,12 +39,11 @@ pub struct Version {
 /// The part of a release between two dots; never empty.
 type Segment = Vec<Token>;
 
-/// A run of digits or of letters. Letters come before digits, as in semantic versioning's reverse: a segment
-/// that is a word (`4.1.Final`) is not a number above all others.
+/// A run of digits or of letters. Numbers come before words, as in semantic versioning.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Token {
-    Letters(String),
     Number(Number),
+    Letters(String),
 }
 
 /// A number of any length: its digits without leading zeros, none for zero.
@@ -72,10 +71,15 @@ pub enum VersionError {
         length: usize,
     },
     /// It does not start with a number.
-    #[error("a version starts with a digit or with `v` and a digit, not with {character:?}")]
+    #[error(
+        "at position {position} a version should start, with a digit or with `v` and a digit, \
+         not with {character:?}"
+    )]
     BadStart {
         /// The first character.
         character: char,
+        /// Where it stands, in characters, counted from 1.
+        position: usize,
     },
     /// A character that has no place in a version.
     #[error("the version has the character {character:?} at position {position}")]
@@ -100,6 +104,32 @@ const PRE_RELEASE_WORDS: [&str; 9] = [
 
 /// Letters that make a pre-release when a number follows them, as Python has it.
 const PRE_RELEASE_LETTERS: [&str; 3] = ["a", "b", "c"];
+
+impl VersionError {
+    /// The same error for a text of which the version is the part after `offset` characters.
+    fn shifted(self, offset: usize) -> Self {
+        match self {
+            Self::BadCharacter {
+                character,
+                position,
+            } => Self::BadCharacter {
+                character,
+                position: position.saturating_add(offset),
+            },
+            Self::EmptySegment { position } => Self::EmptySegment {
+                position: position.saturating_add(offset),
+            },
+            Self::BadStart {
+                character,
+                position,
+            } => Self::BadStart {
+                character,
+                position: position.saturating_add(offset),
+            },
+            Self::Empty | Self::TooLong { .. } => self,
+        }
+    }
+}
 
 impl FromStr for Version {
     type Err = VersionError;
@@ -133,7 +163,10 @@ impl Version {
         // Only ASCII from here on, so bytes and characters are the same.
         let bare = text.strip_prefix(['v', 'V']).unwrap_or(text);
         if !bare.starts_with(|character: char| character.is_ascii_digit()) {
-            return Err(VersionError::BadStart { character: first });
+            return Err(VersionError::BadStart {
+                character: first,
+                position: 1,
+            });
         }
         let start = text.len() - bare.len();
         let (main, build) = match bare.split_once('+') {
@@ -210,7 +243,7 @@ impl Version {
 
     /// Whether this is `root` or stands below it in the tree of versions: `16.1.2` and `16.1-rc.1` below `16.1`.
     fn is_below(&self, root: &Self) -> bool {
-        let zero = vec![Token::Number(Number(String::new()))];
+        let zero = zero();
         let own = |index: usize| self.release.get(index).unwrap_or(&zero);
         let same_release = root
             .release
@@ -268,6 +301,11 @@ impl Version {
     pub fn segment_count(&self) -> usize {
         self.release.len()
     }
+}
+
+/// What a segment that is not there counts as.
+fn zero() -> Segment {
+    vec![Token::Number(Number(String::new()))]
 }
 
 fn segment_text(segment: &[Token]) -> String {
@@ -332,7 +370,7 @@ fn split_glued(segments: Vec<Segment>) -> (Vec<Segment>, Option<Vec<Token>>) {
                 }
                 Token::Number(_) => false,
             };
-            (starts && (index, position) != (0, 0)).then_some((index, position))
+            starts.then_some((index, position))
         })
     });
     let Some((index, position)) = found else {
@@ -350,7 +388,7 @@ fn split_glued(segments: Vec<Segment>) -> (Vec<Segment>, Option<Vec<Token>>) {
 
 /// Compares segment by segment; missing ones are zeros.
 fn cmp_releases(left: &[Segment], right: &[Segment]) -> Ordering {
-    let zero = vec![Token::Number(Number(String::new()))];
+    let zero = zero();
     (0..left.len().max(right.len()))
         .map(|index| {
             left.get(index)
@@ -399,11 +437,11 @@ impl Eq for Version {}
 
 impl Hash for Version {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let zero = [Token::Number(Number(String::new()))];
+        let zero = zero();
         let significant = self
             .release
             .iter()
-            .rposition(|segment| segment.as_slice() != zero.as_slice())
+            .rposition(|segment| *segment != zero)
             .map_or(0, |last| last + 1);
         self.release[..significant].hash(state);
         self.tail.hash(state);

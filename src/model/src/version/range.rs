@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::mem;
 use std::str::FromStr;
 
 use super::{Version, VersionError};
@@ -30,7 +32,7 @@ pub struct VersionRange {
     alternatives: Vec<Vec<Comparator>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 enum Comparator {
     Any,
     Below(Version),
@@ -58,13 +60,19 @@ pub enum RangeError {
         /// How long the text is, in bytes.
         length: usize,
     },
-    /// A version in it cannot be read.
-    #[error("the version at position {position} cannot be read")]
-    Version {
+    /// A version in it cannot be read. The positions in the problem are those of the range.
+    #[error(transparent)]
+    Version(VersionError),
+    /// Something like an operator that is none.
+    #[error(
+        "at position {position} is `{operator}`, which is none of the operators \
+         `=`, `>`, `>=`, `<`, `<=`, `~` and `^`"
+    )]
+    Operator {
         /// Where it starts, in characters, counted from 1.
         position: usize,
-        /// What is wrong with it.
-        source: VersionError,
+        /// What is there.
+        operator: String,
     },
     /// A `*` with an operator before it or something after it.
     #[error("the `*` at position {position} may only stand alone or end a version such as `16.*`")]
@@ -198,7 +206,7 @@ fn parse_alternative(text: &str, offset: usize) -> Result<Vec<Comparator>, Range
         }
         if comparators.len() == before {
             return Err(RangeError::Missing {
-                position: offset + part.chars().count().min(1),
+                position: offset + 1,
             });
         }
         offset += part.chars().count() + 1;
@@ -223,8 +231,8 @@ fn comparator(operator: &str, text: &str, position: usize) -> Result<Comparator,
     if text.contains('*') {
         return Err(RangeError::Wildcard { position });
     }
-    let version =
-        Version::parse(text).map_err(|source| RangeError::Version { position, source })?;
+    let version = Version::parse(text)
+        .map_err(|error| RangeError::Version(error.shifted(position.saturating_sub(1))))?;
     Ok(match operator {
         "" => Comparator::Below(version),
         "=" | "==" => Comparator::Exactly(version),
@@ -235,11 +243,31 @@ fn comparator(operator: &str, text: &str, position: usize) -> Result<Comparator,
         "~" => Comparator::Tilde(version),
         "^" => Comparator::Caret(version),
         _ => {
-            let character = operator.chars().next().unwrap_or('=');
-            let source = VersionError::BadStart { character };
-            return Err(RangeError::Version { position, source });
+            // Blanks between operator and version are rare enough to say where the version is instead.
+            let position = position.saturating_sub(operator.chars().count());
+            return Err(RangeError::Operator {
+                position,
+                operator: operator.to_owned(),
+            });
         }
     })
+}
+
+/// Told apart by their text: `16.1` and `16.1.0` are equal versions, but not the same part of the tree.
+impl PartialEq for Comparator {
+    fn eq(&self, other: &Self) -> bool {
+        mem::discriminant(self) == mem::discriminant(other)
+            && self.version().map(Version::as_str) == other.version().map(Version::as_str)
+    }
+}
+
+impl Eq for Comparator {}
+
+impl Hash for Comparator {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        mem::discriminant(self).hash(state);
+        self.version().map(Version::as_str).hash(state);
+    }
 }
 
 impl Comparator {
