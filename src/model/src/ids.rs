@@ -214,3 +214,119 @@ impl Hash for QueueName {
         state.write_u8(0xff);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::hash_of;
+
+    fn check(text: &str, expected: Result<(), &str>) {
+        let found = WorkItemId::new(text).map(|id| assert_eq!(id.as_str(), text));
+        let found = found.map_err(|error| error.to_string());
+        assert_eq!(found, expected.map_err(ToOwned::to_owned), "{text:?}");
+    }
+
+    #[test]
+    fn id_of_the_narrow_alphabet_is_taken_and_others_say_why_not() {
+        check("0f8fad5b-d9cb-469f-a165-70867728950e", Ok(()));
+        check("System.Net.Http_1", Ok(()));
+        check("_x", Ok(()));
+        check(&"a".repeat(128), Ok(()));
+        check(
+            &"a".repeat(129),
+            Err("it has 129 characters, the limit is 128"),
+        );
+        check("", Err("it is empty"));
+        check(".hidden", Err("it must not start with '.'"));
+        check("..", Err("it must not start with '.'"));
+        check("-rf", Err("it must not start with '-'"));
+        let allowed = "allowed are the letters A to Z, digits, `.`, `_` and `-`";
+        check(
+            "a/b",
+            Err(&format!(
+                "it has the character '/' at position 2, {allowed}"
+            )),
+        );
+        check(
+            "é",
+            Err(&format!(
+                "it has the character 'é' at position 1, {allowed}"
+            )),
+        );
+        check(
+            "a\0",
+            Err(&format!(
+                "it has the character '\\0' at position 2, {allowed}"
+            )),
+        );
+    }
+
+    #[test]
+    fn queues_compare_without_case_and_keep_their_spelling() {
+        let upper = QueueName::new("Windows.11.Amd64.Open").expect("a good name");
+        let lower = QueueName::new("windows.11.amd64.open").expect("a good name");
+        assert_eq!(upper, lower);
+        assert_eq!(hash_of(&upper), hash_of(&lower));
+        assert_eq!(upper.to_string(), "Windows.11.Amd64.Open");
+        assert!(QueueName::new("osx").expect("good") < QueueName::new("UBUNTU").expect("good"));
+    }
+
+    #[test]
+    fn friendly_name_is_one_line_of_text() {
+        for good in [
+            "System.Net.Tests (net9.0)",
+            "a/b c",
+            "Prüfung ✓",
+            &"ü".repeat(256),
+        ] {
+            assert!(FriendlyName::new(good).is_ok(), "{good:?}");
+        }
+        for bad in [
+            "",
+            "two\nlines",
+            "nul\0",
+            "bell\u{7}",
+            "a\u{2028}b",
+            "a\u{202E}b",
+        ] {
+            assert!(FriendlyName::new(bad).is_err(), "{bad:?}");
+        }
+        let long = FriendlyName::new("ü".repeat(257)).expect_err("too long");
+        assert_eq!(
+            long,
+            NameError::TooLong {
+                length: 257,
+                limit: 256
+            }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn ids_are_exactly_the_texts_of_their_grammar(text in "[A-Za-z0-9._/ é-]{0,12}|.{0,8}") {
+            let good = !text.is_empty()
+                && !text.starts_with(['.', '-'])
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+            prop_assert_eq!(AttemptId::new(text.as_str()).is_ok(), good);
+        }
+
+        #[test]
+        fn queue_order_and_hash_agree_with_equality(left in "[aAbB]{1,3}", right in "[aAbB]{1,3}") {
+            let left = QueueName::new(left).expect("good");
+            let right = QueueName::new(right).expect("good");
+            prop_assert_eq!(left.cmp(&right).is_eq(), left == right);
+            if left == right {
+                prop_assert_eq!(hash_of(&left), hash_of(&right));
+            }
+        }
+
+        #[test]
+        fn friendly_name_never_panics_and_never_breaks_a_line(text in ".{0,300}") {
+            if let Ok(name) = FriendlyName::new(text) {
+                prop_assert!(!name.as_str().contains(['\n', '\r', '\0']));
+            }
+        }
+    }
+}

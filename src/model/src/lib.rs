@@ -33,3 +33,6 @@ pub mod admission;
 pub mod outcome;
 
 pub mod attempt;
+
+#[cfg(test)]
+mod testing;

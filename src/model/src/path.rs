@@ -114,3 +114,62 @@ impl fmt::Display for RelativePath {
         formatter.pad(if self.is_root() { "." } else { &self.0 })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Component, Path};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(text: &str, expected: Result<&str, PathError>) {
+        let found = RelativePath::new(text);
+        assert_eq!(
+            found.as_ref().map(RelativePath::as_str),
+            expected.as_ref().copied(),
+            "{text:?}"
+        );
+    }
+
+    #[test]
+    fn path_has_one_spelling_and_stays_below_its_root() {
+        check("", Ok(""));
+        check(".", Ok(""));
+        check("a/b", Ok("a/b"));
+        check("./a//b/./", Ok("a/b"));
+        check("a..b/..c", Ok("a..b/..c"));
+        check("..", Err(PathError::Climbs));
+        check("a/../b", Err(PathError::Climbs));
+        check("/etc", Err(PathError::Absolute));
+        check("//", Err(PathError::Absolute));
+        check("a\0b", Err(PathError::BadCharacter { character: '\0' }));
+        check("a\\..\\b", Err(PathError::BadCharacter { character: '\\' }));
+        check("a\nb", Err(PathError::BadCharacter { character: '\n' }));
+        check(
+            &"a".repeat(256),
+            Err(PathError::ComponentTooLong { length: 256 }),
+        );
+        check(&"a/".repeat(600), Err(PathError::TooLong { length: 1200 }));
+    }
+
+    #[test]
+    fn root_is_empty_for_programs_and_a_dot_for_people() {
+        let root = RelativePath::root();
+        assert!(root.is_root());
+        assert_eq!(root.to_path_buf(), Path::new(""));
+        assert_eq!(root.to_string(), ".");
+        assert_eq!(root.components().count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn good_path_has_only_plain_components(text in "[a./\\\\ ]{0,16}|.{0,16}") {
+            if let Ok(path) = RelativePath::new(&text) {
+                let local = path.to_path_buf();
+                prop_assert!(local.components().all(|c| matches!(c, Component::Normal(_))));
+                prop_assert_eq!(RelativePath::new(path.as_str()), Ok(path));
+            }
+        }
+    }
+}

@@ -116,3 +116,44 @@ impl ShellLine {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn argv_needs_a_program_that_can_be_passed_on() {
+        let Ok(Command::Argv(argv)) = Command::argv(["cargo", "test", ""]) else {
+            panic!("a good command was refused");
+        };
+        assert_eq!((argv.program(), argv.arguments().len()), ("cargo", 2));
+        assert_eq!(
+            Command::argv(Vec::<String>::new()),
+            Err(CommandError::Empty)
+        );
+        assert_eq!(Command::argv(["", "x"]), Err(CommandError::Empty));
+        let nul = CommandError::Nul {
+            index: 1,
+            position: 2,
+        };
+        assert_eq!(Command::argv(["a", "bc\0"]), Err(nul));
+        let long = "x".repeat(MAX_ARGUMENT_BYTES + 1);
+        let error = CommandError::TooLong {
+            index: 0,
+            length: MAX_ARGUMENT_BYTES + 1,
+        };
+        assert_eq!(Command::argv([long.as_str()]), Err(error));
+        assert!(Command::argv(["a", &long[1..]]).is_ok());
+    }
+
+    #[test]
+    fn shell_line_must_say_something() {
+        assert!(Command::shell("cd x\nmake test").is_ok());
+        assert_eq!(Command::shell(" \n\t"), Err(CommandError::Empty));
+        let nul = CommandError::Nul {
+            index: 0,
+            position: 1,
+        };
+        assert_eq!(Command::shell("a\0"), Err(nul));
+    }
+}

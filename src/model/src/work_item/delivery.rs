@@ -158,3 +158,105 @@ impl Delivery {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn retries_are_clamped_to_what_the_queue_can_deliver() {
+        let check = |queue_max, requested, allowed| {
+            let delivery = Delivery::first(queue_max, requested);
+            assert_eq!(
+                delivery.retries_allowed(),
+                allowed,
+                "{queue_max} {requested}"
+            );
+            assert_eq!(delivery.retries_left(), allowed, "{queue_max} {requested}");
+        };
+        check(3, 0, 0);
+        check(3, 1, 1);
+        check(3, 2, 2);
+        check(3, 9, 2);
+        check(1, 5, 0);
+        check(0, 5, 0);
+        check(u32::MAX, u32::MAX, u32::MAX - 1);
+    }
+
+    #[test]
+    fn lost_delivery_costs_no_retry_but_its_place() {
+        let first = Delivery::first(3, 2);
+        let second = first.after_infrastructure().expect("two are left");
+        assert_eq!(
+            (
+                second.number(),
+                second.retries_used(),
+                second.retries_left()
+            ),
+            (2, 0, 1)
+        );
+        let third = second.after_failure().expect("one is left");
+        assert_eq!(
+            (third.number(), third.retries_used(), third.retries_left()),
+            (3, 1, 0)
+        );
+        assert_eq!(third.after_failure(), None);
+        assert_eq!(third.after_infrastructure(), None);
+    }
+
+    #[test]
+    fn counters_that_contradict_each_other_are_refused() {
+        let check = |number, queue_max, retries_used, expected| {
+            let counts = DeliveryCounts {
+                number,
+                queue_max,
+                retries_requested: 9,
+                retries_used,
+            };
+            assert_eq!(Delivery::try_from(counts).map(drop), expected);
+        };
+        check(1, 1, 0, Ok(()));
+        check(3, 3, 2, Ok(()));
+        check(0, 3, 0, Err(DeliveryError::NumberZero));
+        check(1, 0, 0, Err(DeliveryError::QueueMaxZero));
+        check(
+            4,
+            3,
+            0,
+            Err(DeliveryError::BeyondMax {
+                number: 4,
+                queue_max: 3,
+            }),
+        );
+        check(
+            2,
+            3,
+            2,
+            Err(DeliveryError::TooManyRetries {
+                retries_used: 2,
+                number: 2,
+            }),
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_follows_a_delivery_is_a_legal_delivery(
+            number: u32, queue_max: u32, retries_requested: u32, retries_used: u32,
+        ) {
+            let counts = DeliveryCounts { number, queue_max, retries_requested, retries_used };
+            if let Ok(delivery) = Delivery::try_from(counts) {
+                for next in [delivery.after_failure(), delivery.after_infrastructure()] {
+                    if let Some(next) = next {
+                        prop_assert_eq!(Delivery::try_from(next.0), Ok(next));
+                        prop_assert_eq!(next.number(), number + 1);
+                        prop_assert!(next.retries_left() <= delivery.retries_left());
+                    }
+                }
+                prop_assert!(delivery.retries_left() <= delivery.deliveries_left());
+            }
+        }
+    }
+}

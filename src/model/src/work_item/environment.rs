@@ -108,3 +108,54 @@ impl fmt::Debug for Environment {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(variables: &[(&str, &str)], expected: Result<usize, &str>) {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let found = Environment::new(variables.collect());
+        let found = found
+            .map(|environment| environment.len())
+            .map_err(|error| error.to_string());
+        assert_eq!(found, expected.map_err(ToOwned::to_owned));
+    }
+
+    #[test]
+    fn variables_that_cannot_be_set_are_refused_by_index() {
+        check(&[], Ok(0));
+        check(&[("A", "1"), ("a", "=\n"), ("B C", "")], Ok(3));
+        check(
+            &[("A", "1"), ("", "2")],
+            Err("environment variable 1 has an empty name"),
+        );
+        check(
+            &[("A=B", "")],
+            Err("environment variable 0 has the character '=' in its name"),
+        );
+        check(
+            &[("A\0", "")],
+            Err("environment variable 0 has the character '\\0' in its name"),
+        );
+        let nul = "environment variable 0 `A` has a NUL character in its value";
+        check(&[("A", "x\0y")], Err(nul));
+        let twice = "environment variable 2 `A` is given twice";
+        check(&[("A", "1"), ("B", "2"), ("A", "1")], Err(twice));
+    }
+
+    #[test]
+    fn printing_shows_names_in_order_and_no_values() {
+        let variables = vec![
+            ("Z".to_owned(), "hunter2".to_owned()),
+            ("A".to_owned(), String::new()),
+        ];
+        let environment = Environment::new(variables).expect("good variables");
+        assert_eq!(format!("{environment:?}"), r#"{"Z", "A"}"#);
+        assert_eq!(environment.get("Z"), Some("hunter2"));
+        assert_eq!(environment.get("z"), None);
+        assert!(!environment.is_empty());
+    }
+}

@@ -79,3 +79,30 @@ impl fmt::Display for ArtifactGlob {
         formatter.pad(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pattern_must_stay_below_the_working_directory() {
+        for good in ["**/*.log", "a..b", "*.{trx,xml}", "[!.]*", "..."] {
+            assert!(ArtifactGlob::new(good).is_ok(), "{good}");
+        }
+        assert_eq!(ArtifactGlob::new(""), Err(GlobError::Empty));
+        assert_eq!(ArtifactGlob::new("/etc/*"), Err(GlobError::Absolute));
+        for climbing in ["..", "a/../b", "{..,a}/b", "{a,..}", "a\\..\\b", "../*"] {
+            assert_eq!(
+                ArtifactGlob::new(climbing),
+                Err(GlobError::Climbs),
+                "{climbing}"
+            );
+        }
+        let nul = GlobError::BadCharacter { character: '\0' };
+        assert_eq!(ArtifactGlob::new("a\0"), Err(nul));
+        assert_eq!(
+            ArtifactGlob::new("a".repeat(1025)),
+            Err(GlobError::TooLong { length: 1025 })
+        );
+    }
+}

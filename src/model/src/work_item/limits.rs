@@ -61,7 +61,7 @@ pub enum Limit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
     /// Less than the least that makes sense.
-    #[error("the {limit} is too small, it must be at least {least}")]
+    #[error("{limit} must be at least {least} {unit}", unit = limit.unit_of_least())]
     TooSmall {
         /// Which limit.
         limit: Limit,
@@ -69,13 +69,29 @@ pub enum LimitError {
         least: u64,
     },
     /// More than is allowed.
-    #[error("the {limit} is too large, it must be at most {most}")]
+    #[error("{limit} must be at most {most} {unit}", unit = limit.unit_of_most())]
     TooLarge {
         /// Which limit.
         limit: Limit,
         /// The most it may be, in bytes for [`Limit::OutputBytes`] and seconds for the rest.
         most: u64,
     },
+}
+
+impl Limit {
+    fn unit_of_least(self) -> &'static str {
+        match self {
+            Self::WallTimeout | Self::SilenceTimeout | Self::KillGrace => "ms",
+            Self::OutputBytes => "bytes",
+        }
+    }
+
+    fn unit_of_most(self) -> &'static str {
+        match self {
+            Self::WallTimeout | Self::SilenceTimeout | Self::KillGrace => "s",
+            Self::OutputBytes => "bytes",
+        }
+    }
 }
 
 impl LimitError {
@@ -186,10 +202,90 @@ impl Default for Limits {
 impl fmt::Display for Limit {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::WallTimeout => "wall timeout",
-            Self::SilenceTimeout => "silence timeout",
-            Self::KillGrace => "kill grace",
-            Self::OutputBytes => "limit on output bytes",
+            Self::WallTimeout => "the wall timeout",
+            Self::SilenceTimeout => "the silence timeout",
+            Self::KillGrace => "the kill grace",
+            Self::OutputBytes => "the limit on output",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_wanted_gives_the_defaults() {
+        let limits = WantedLimits::default()
+            .resolve()
+            .expect("defaults are good");
+        assert_eq!(limits, Limits::default());
+        assert_eq!(limits.wall_timeout(), Duration::from_secs(300));
+        assert_eq!(limits.kill_grace(), Duration::from_secs(10));
+        assert_eq!(
+            (limits.silence_timeout(), limits.output_bytes()),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn limits_out_of_range_are_named() {
+        let check = |wanted: WantedLimits, expected: &str| {
+            let error = wanted.resolve().expect_err("out of range");
+            assert_eq!(error.to_string(), expected);
+        };
+        let none = WantedLimits::default();
+        let wall = |time| WantedLimits {
+            wall_timeout: Some(time),
+            ..none
+        };
+        check(
+            wall(Duration::ZERO),
+            "the wall timeout must be at least 1 ms",
+        );
+        check(
+            wall(Duration::MAX),
+            "the wall timeout must be at most 2592000 s",
+        );
+        let silence = WantedLimits {
+            silence_timeout: Some(Duration::from_nanos(1)),
+            ..none
+        };
+        check(silence, "the silence timeout must be at least 1 ms");
+        let grace = WantedLimits {
+            kill_grace: Some(Duration::from_secs(601)),
+            ..none
+        };
+        check(grace, "the kill grace must be at most 600 s");
+        let output = |bytes| WantedLimits {
+            output_bytes: Some(bytes),
+            ..none
+        };
+        check(
+            output(4095),
+            "the limit on output must be at least 4096 bytes",
+        );
+        check(
+            output(u64::MAX),
+            "the limit on output must be at most 1099511627776 bytes",
+        );
+    }
+
+    #[test]
+    fn limits_at_their_bounds_are_taken() {
+        let least = WantedLimits {
+            wall_timeout: Some(Duration::from_millis(1)),
+            silence_timeout: Some(Duration::from_millis(1)),
+            kill_grace: Some(Duration::ZERO),
+            output_bytes: Some(MIN_OUTPUT_BYTES),
+        };
+        let most = WantedLimits {
+            wall_timeout: Some(MAX_WALL_TIMEOUT),
+            silence_timeout: Some(MAX_WALL_TIMEOUT),
+            kill_grace: Some(MAX_KILL_GRACE),
+            output_bytes: Some(MAX_OUTPUT_BYTES),
+        };
+        assert!(least.resolve().is_ok());
+        assert!(most.resolve().is_ok());
     }
 }

@@ -306,3 +306,166 @@ impl fmt::Debug for Sha256 {
         write!(formatter, "Sha256({self})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(text: &str, expected: Result<(), UrlError>) {
+        assert_eq!(PayloadUrl::new(text).map(drop), expected, "{text:?}");
+    }
+
+    #[test]
+    fn archive_comes_from_a_known_scheme_and_a_host() {
+        for good in [
+            "https://example.com/a.zip?sv=1&sig=x%2By",
+            "HTTP://127.0.0.1:8080/a",
+            "https://[::1]/a",
+            "https://user:word@example.com",
+            "file:///tmp/a.tar.gz",
+            "file://localhost/tmp/a",
+        ] {
+            check(good, Ok(()));
+        }
+        check("a.zip", Err(UrlError::NoScheme));
+        check("", Err(UrlError::NoScheme));
+        let unknown = |scheme: &str| UrlError::UnknownScheme {
+            scheme: scheme.to_owned(),
+            known: "`http`, `https` and `file`",
+        };
+        check("ftp://example.com/a", Err(unknown("ftp")));
+        check("ssh://example.com/a", Err(unknown("ssh")));
+        check("https:///a", Err(UrlError::NoHost));
+        check("https://user@/a", Err(UrlError::NoHost));
+        check("https://:80/a", Err(UrlError::NoHost));
+        check(
+            "file://server/a",
+            Err(UrlError::RemoteFile {
+                host: "server".to_owned(),
+            }),
+        );
+        check("file://", Err(UrlError::NoPath));
+        let blank = UrlError::BadCharacter {
+            character: ' ',
+            position: 11,
+        };
+        check("https://a/b c", Err(blank));
+        let newline = UrlError::BadCharacter {
+            character: '\n',
+            position: 10,
+        };
+        check("https://a/\nX-Header: 1", Err(newline));
+        let length = MAX_URL_BYTES + 1;
+        check(&"x".repeat(length), Err(UrlError::TooLong { length }));
+    }
+
+    #[test]
+    fn repository_cannot_smuggle_in_a_program_or_an_option() {
+        for good in [
+            "https://example.com/a.git",
+            "ssh://git@example.com:22/a",
+            "file:///srv/a",
+        ] {
+            assert!(GitUrl::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "ext::sh -c id",
+            "ext://sh",
+            "--upload-pack=id",
+            "ssh://-oProxyCommand=id/a",
+            "ssh://git@-oProxyCommand=id/a",
+            "git@example.com:a",
+            "fd::7",
+        ] {
+            assert!(GitUrl::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn printed_address_has_no_token() {
+        let url = PayloadUrl::new("https://u:p@example.com/a/b.zip?sig=SECRET#frag").expect("good");
+        assert_eq!(url.to_string(), "https://example.com/a/b.zip?***");
+        assert_eq!(
+            format!("{url:?}"),
+            "PayloadUrl(https://example.com/a/b.zip?***)"
+        );
+        assert_eq!(url.scheme(), "https");
+        let plain = PayloadUrl::new("file:///tmp/a").expect("good");
+        assert_eq!(plain.to_string(), "file:///tmp/a");
+    }
+
+    #[test]
+    fn commit_is_a_full_name() {
+        let name = "0123456789ABCDEF0123456789abcdef01234567";
+        assert_eq!(
+            Commit::new(name).expect("good").as_str(),
+            name.to_ascii_lowercase()
+        );
+        assert!(Commit::new(&"a".repeat(64)).is_ok());
+        for bad in [
+            "main",
+            "0123456",
+            "",
+            &"a".repeat(41),
+            &"g".repeat(40),
+            "--exec",
+        ] {
+            assert!(Commit::new(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            Commit::new(&"é".repeat(500))
+                .expect_err("bad")
+                .text
+                .chars()
+                .count(),
+            80
+        );
+    }
+
+    #[test]
+    fn digest_errors_say_where() {
+        assert_eq!(
+            "ab".parse::<Sha256>(),
+            Err(Sha256Error::Length { length: 2 })
+        );
+        let odd = format!("{}g", "a".repeat(63));
+        assert_eq!(
+            odd.parse::<Sha256>(),
+            Err(Sha256Error::Digit { position: 63 })
+        );
+        let wide = "é".repeat(32);
+        assert_eq!(
+            wide.parse::<Sha256>(),
+            Err(Sha256Error::Digit { position: 0 })
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn digest_round_trips(bytes: [u8; 32]) {
+            let digest = Sha256(bytes);
+            prop_assert_eq!(digest.to_string().parse::<Sha256>(), Ok(digest));
+            prop_assert_eq!(digest.to_string().to_uppercase().parse::<Sha256>(), Ok(digest));
+        }
+
+        #[test]
+        fn address_never_prints_what_follows_the_question_mark(
+            user in "[a-z]{0,4}", path in "[a-z/]{0,6}", query in "[a-zA-Z0-9=&]{1,12}",
+        ) {
+            let text = format!("https://{user}:TOKEN@example.com/{path}?{query}TOKEN");
+            let url = PayloadUrl::new(text).expect("good");
+            let printed = format!("{url} {url:?}");
+            prop_assert!(!printed.contains("TOKEN"), "{}", printed);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,64}|(https?|file|ssh)://.{0,32}") {
+            if let Ok(url) = PayloadUrl::new(text.as_str()) {
+                prop_assert!(url.to_string().len() <= text.len() + 4);
+            }
+            let _ = GitUrl::new(text);
+        }
+    }
+}

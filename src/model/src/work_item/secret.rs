@@ -54,3 +54,26 @@ impl fmt::Display for Secret {
         formatter.pad("***")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secret_is_never_printed() {
+        let secret = Secret::new("hunter2").expect("long enough");
+        let printed = format!("{secret} {secret:?} {:?}", Some(&secret));
+        assert_eq!(printed, "*** Secret(***) Some(Secret(***))");
+        assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn secret_that_would_blank_the_log_is_refused() {
+        assert_eq!(Secret::new(""), Err(SecretError { length: 0 }));
+        assert_eq!(Secret::new("ab"), Err(SecretError { length: 2 }));
+        // Mostly blanks: masking it would mask every indentation.
+        assert_eq!(Secret::new("    a    "), Err(SecretError { length: 1 }));
+        assert!(Secret::new("abc").is_ok());
+        assert!(!SecretError { length: 2 }.to_string().contains("ab "));
+    }
+}
