@@ -470,3 +470,6 @@ impl fmt::Debug for Version {
         write!(formatter, "Version({})", self.text)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,11 +197,26 @@ fn parse_alternative(text: &str, offset: usize) -> Result<Vec<Comparator>, Range
                 .unwrap_or(rest.len());
             let (operator, after) = rest.split_at(operator_length);
             let version = after.trim_start();
-            let skipped = part.chars().count() - version.chars().count();
-            let position = offset + skipped + 1;
+            let place = |rest: &str| offset + part.chars().count() - rest.chars().count() + 1;
+            let Some(make) = maker(operator) else {
+                let operator = operator.to_owned();
+                return Err(RangeError::Operator {
+                    position: place(rest),
+                    operator,
+                });
+            };
+            let position = place(version);
             let end = version.find(|c: char| c.is_whitespace() || "<>=^".contains(c));
             let (version, remaining) = version.split_at(end.unwrap_or(version.len()));
-            comparators.push(comparator(operator, version, position)?);
+            comparators.push(match wildcard(operator, version, position)? {
+                Some(comparator) => comparator,
+                None => {
+                    let bare = version.strip_suffix(".*").unwrap_or(version);
+                    let version = Version::parse(bare)
+                        .map_err(|error| RangeError::Version(error.shifted(position - 1)))?;
+                    make(version)
+                }
+            });
             rest = remaining;
         }
         if comparators.len() == before {
@@ -214,43 +229,34 @@ fn parse_alternative(text: &str, offset: usize) -> Result<Vec<Comparator>, Range
     Ok(comparators)
 }
 
-fn comparator(operator: &str, text: &str, position: usize) -> Result<Comparator, RangeError> {
+/// What an operator makes of a version.
+fn maker(operator: &str) -> Option<fn(Version) -> Comparator> {
+    match operator {
+        "" => Some(Comparator::Below),
+        "=" | "==" => Some(Comparator::Exactly),
+        ">" => Some(Comparator::Greater),
+        ">=" => Some(Comparator::AtLeast),
+        "<" => Some(Comparator::Less),
+        "<=" => Some(Comparator::AtMost),
+        "~" => Some(Comparator::Tilde),
+        "^" => Some(Comparator::Caret),
+        _ => None,
+    }
+}
+
+/// Checks where a `*` stands. Gives the comparator of a lone one.
+fn wildcard(operator: &str, text: &str, position: usize) -> Result<Option<Comparator>, RangeError> {
     if text.is_empty() {
         return Err(RangeError::Missing { position });
     }
-    let (text, has_wildcard) = match text.strip_suffix(".*") {
-        Some(text) => (text, true),
-        None => (text, text == "*"),
-    };
-    if has_wildcard && !operator.is_empty() {
+    let bare = text.strip_suffix(".*").unwrap_or(text);
+    if operator.is_empty() && text == "*" {
+        return Ok(Some(Comparator::Any));
+    }
+    if bare.contains('*') || bare != text && !operator.is_empty() {
         return Err(RangeError::Wildcard { position });
     }
-    if text == "*" {
-        return Ok(Comparator::Any);
-    }
-    if text.contains('*') {
-        return Err(RangeError::Wildcard { position });
-    }
-    let version = Version::parse(text)
-        .map_err(|error| RangeError::Version(error.shifted(position.saturating_sub(1))))?;
-    Ok(match operator {
-        "" => Comparator::Below(version),
-        "=" | "==" => Comparator::Exactly(version),
-        ">" => Comparator::Greater(version),
-        ">=" => Comparator::AtLeast(version),
-        "<" => Comparator::Less(version),
-        "<=" => Comparator::AtMost(version),
-        "~" => Comparator::Tilde(version),
-        "^" => Comparator::Caret(version),
-        _ => {
-            // Blanks between operator and version are rare enough to say where the version is instead.
-            let position = position.saturating_sub(operator.chars().count());
-            return Err(RangeError::Operator {
-                position,
-                operator: operator.to_owned(),
-            });
-        }
-    })
+    Ok(None)
 }
 
 /// Told apart by their text: `16.1` and `16.1.0` are equal versions, but not the same part of the tree.
