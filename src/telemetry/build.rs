@@ -32,8 +32,14 @@ fn from_git() -> Option<String> {
     if !git_directory.exists() {
         return None;
     }
-    println!("cargo::rerun-if-changed={}", git_directory.join("HEAD").display());
-    println!("cargo::rerun-if-changed={}", git_directory.join("logs/HEAD").display());
+    println!(
+        "cargo::rerun-if-changed={}",
+        git_directory.join("HEAD").display()
+    );
+    println!(
+        "cargo::rerun-if-changed={}",
+        git_directory.join("logs/HEAD").display()
+    );
     let output = Command::new("git")
         .arg("--git-dir")
         .arg(&git_directory)
@@ -42,12 +48,17 @@ fn from_git() -> Option<String> {
         .stderr(Stdio::null())
         .output()
         .ok()?;
-    output.status.success().then(|| String::from_utf8(output.stdout).ok())?
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8(output.stdout).ok())?
 }
 
 /// Whether a revision can stand in one line of text without doing harm.
 fn is_plain(revision: &str) -> bool {
     !revision.is_empty()
         && revision.len() <= MAX_REVISION_LENGTH
-        && revision.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-/".contains(&byte))
+        && revision
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._+-/".contains(&byte))
 }

@@ -101,7 +101,10 @@ fn read_filter(filter: Option<&str>, complaints: &mut Vec<Complaint>) -> EnvFilt
         return EnvFilter::new(DEFAULT_FILTER);
     };
     EnvFilter::try_new(filter).unwrap_or_else(|error| {
-        complaints.push(Complaint::Filter { filter: filter.to_owned(), error });
+        complaints.push(Complaint::Filter {
+            filter: filter.to_owned(),
+            error,
+        });
         EnvFilter::new(DEFAULT_FILTER)
     })
 }

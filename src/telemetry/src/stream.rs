@@ -42,14 +42,20 @@ impl StreamId {
     /// Reads `device:inode`, both decimal, as in `JOURNAL_STREAM`.
     fn parse(text: &OsStr) -> Option<Self> {
         let (device, inode) = text.to_str()?.split_once(':')?;
-        Some(Self { device: device.parse().ok()?, inode: inode.parse().ok()? })
+        Some(Self {
+            device: device.parse().ok()?,
+            inode: inode.parse().ok()?,
+        })
     }
 
     /// What a descriptor leads to.
     fn of(stream: impl AsFd) -> io::Result<Self> {
         // A duplicate, since looking at a descriptor through `File` would close it afterwards.
         let metadata = File::from(stream.as_fd().try_clone_to_owned()?).metadata()?;
-        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
     }
 }
 
@@ -57,7 +63,10 @@ impl Stderr {
     /// Looks at the stderr of this process.
     pub(crate) fn look() -> Self {
         let stderr = io::stderr();
-        Self { id: StreamId::of(&stderr).ok(), is_terminal: stderr.is_terminal() }
+        Self {
+            id: StreamId::of(&stderr).ok(),
+            is_terminal: stderr.is_terminal(),
+        }
     }
 }
 
@@ -102,12 +111,18 @@ mod tests {
     }
 
     fn stderr(device: u64, inode: u64) -> Stderr {
-        Stderr { id: Some(StreamId { device, inode }), is_terminal: false }
+        Stderr {
+            id: Some(StreamId { device, inode }),
+            is_terminal: false,
+        }
     }
 
     #[track_caller]
     fn check_auto(journal_stream: Option<&str>, stderr: Stderr, expected: Stream) {
-        assert_eq!(choose(&target(LogFormat::Auto, journal_stream), stderr), expected);
+        assert_eq!(
+            choose(&target(LogFormat::Auto, journal_stream), stderr),
+            expected
+        );
     }
 
     const PLAIN: Stream = Stream::Text { colour: false };
@@ -122,14 +137,27 @@ mod tests {
 
     #[test]
     fn auto_with_closed_stderr_is_text() {
-        let closed = Stderr { id: None, is_terminal: false };
+        let closed = Stderr {
+            id: None,
+            is_terminal: false,
+        };
         check_auto(Some("9:40153"), closed, PLAIN);
         check_auto(None, closed, PLAIN);
     }
 
     #[test]
     fn malformed_journal_stream_is_no_journal() {
-        for text in ["", ":", "9", "9:", ":40153", "9:40153:1", "9:x", "-9:40153", "0x9:40153"] {
+        for text in [
+            "",
+            ":",
+            "9",
+            "9:",
+            ":40153",
+            "9:40153:1",
+            "9:x",
+            "-9:40153",
+            "0x9:40153",
+        ] {
             check_auto(Some(text), stderr(9, 40153), PLAIN);
         }
     }
@@ -140,12 +168,18 @@ mod tests {
         let asked = |format| choose(&target(format, Some("9:40153")), id);
         assert_eq!(asked(LogFormat::Text), PLAIN);
         assert_eq!(asked(LogFormat::Json), Stream::Json);
-        assert_eq!(choose(&target(LogFormat::Journald, None), id), Stream::Journald);
+        assert_eq!(
+            choose(&target(LogFormat::Journald, None), id),
+            Stream::Journald
+        );
     }
 
     #[test]
     fn colour_is_for_terminals_that_want_it() {
-        let terminal = Stderr { id: None, is_terminal: true };
+        let terminal = Stderr {
+            id: None,
+            is_terminal: true,
+        };
         let mut target = target(LogFormat::Auto, None);
         assert_eq!(choose(&target, terminal), Stream::Text { colour: true });
         target.plain = true;
