@@ -16,13 +16,21 @@
 //! This room knows no other room, no network and no async runtime.
 
 mod discover;
+mod encoding;
+mod formats;
+mod json;
 mod limits;
 mod model;
 mod problem;
 mod read;
+mod session;
 mod sink;
+mod sniff;
+mod source;
 mod tally;
 mod text;
+mod time;
+mod xml;
 
 pub use discover::{
     DiscoverError, DiscoverLimits, Discovery, Found, discover, is_result_file_name,

@@ -3,9 +3,14 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use crate::formats;
 use crate::limits::Limits;
-use crate::problem::ReadError;
+use crate::model::Position;
+use crate::problem::{ProblemKind, ReadError};
+use crate::session::Session;
 use crate::sink::Sink;
+use crate::sniff::{Sniffed, sniff};
+use crate::source::{InputEnd, Source};
 
 /// How the reading of a file went, beside what the sink was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +63,66 @@ pub fn read(
     stop: &dyn Fn() -> bool,
     sink: &mut dyn Sink,
 ) -> Result<ReadReport, ReadError> {
-    let _ = (input, limits, stop, sink);
-    Err(ReadError::Empty {
-        file: Arc::from(file),
-    })
+    let file: Arc<str> = Arc::from(file);
+    let (mut source, odd) =
+        Source::open(input, stop, limits.file_bytes).map_err(|source| ReadError::Input {
+            file: file.clone(),
+            source,
+        })?;
+    let mut session = Session::new(sink, stop, limits, file.clone());
+    if let Some(odd) = odd {
+        session.problem(
+            ProblemKind::Encoding,
+            Position { line: 1, column: 1 },
+            || odd,
+        );
+    }
+    loop {
+        let place = source.position();
+        match sniff(&mut source) {
+            Sniffed::Document {
+                format,
+                foreign_bytes,
+            } => {
+                if foreign_bytes > 0 {
+                    session.problem(ProblemKind::ForeignText, place, || {
+                        format!("{foreign_bytes} bytes before the document belong to nothing and were passed over")
+                    });
+                }
+                let before = source.offset();
+                session.begin_run(format);
+                formats::read(format, &mut source, &mut session);
+                session.finish_run();
+                // A reader that takes nothing would be asked for ever.
+                if source.offset() == before {
+                    break;
+                }
+            }
+            Sniffed::Foreign(_) if session.has_runs() => {
+                session.problem_at(&mut source, ProblemKind::ForeignText, || {
+                    "what follows the document belongs to nothing and was not read".to_owned()
+                });
+                break;
+            }
+            Sniffed::Foreign(found) => return Err(ReadError::Unrecognised { file, found }),
+            Sniffed::Nothing if session.has_runs() => break,
+            Sniffed::Nothing => {
+                return Err(match source.ended() {
+                    Some(InputEnd::Stopped) => ReadError::Stopped { file },
+                    Some(InputEnd::Failed(message)) => ReadError::Input {
+                        file,
+                        source: std::io::Error::other(message.clone()),
+                    },
+                    Some(InputEnd::EndOfFile | InputEnd::TooLarge) | None => {
+                        ReadError::Empty { file }
+                    }
+                });
+            }
+        }
+        if session.is_over() {
+            break;
+        }
+    }
+    session.note_replaced_bytes(source.replaced());
+    Ok(session.report(source.bytes_read()))
 }

@@ -29,6 +29,17 @@ impl Text {
         self.content.is_empty()
     }
 
+    /// Adds `other` behind a `separator`, unless the text has reached `limit` bytes; then it is counted as dropped.
+    pub(crate) fn append(&mut self, separator: &str, other: &Self, limit: usize) {
+        if self.content.len() >= limit {
+            self.dropped_bytes += as_u64(other.content.len()) + other.dropped_bytes;
+        } else {
+            self.content.push_str(separator);
+            self.content.push_str(&other.content);
+            self.dropped_bytes += other.dropped_bytes;
+        }
+    }
+
     /// The text as an owned string.
     #[must_use]
     pub fn into_string(self) -> String {

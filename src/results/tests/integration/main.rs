@@ -1,0 +1,3 @@
+//! The room as its callers see it: bytes of whole files in, cases and problems out.
+
+mod corpus;
