@@ -197,3 +197,251 @@ fn quarantine(failures: u32, round: u32, policy: &HealthPolicy, now: SystemTime)
         until: later(now, length),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::outcome::{
+        CancelledBy, InfrastructureCause, PayloadFault, StartFailure, TimeoutKind,
+    };
+    use crate::testing::{at, seconds};
+
+    fn policy() -> HealthPolicy {
+        HealthPolicy {
+            max_failures: 3,
+            first_quarantine: seconds(100),
+            max_quarantine: seconds(300),
+        }
+    }
+
+    /// Applies evidence at given seconds to a healthy agent.
+    fn after(evidence: &[(u64, Evidence)]) -> Health {
+        evidence
+            .iter()
+            .fold(Health::default(), |health, (second, evidence)| {
+                health.after(*evidence, &policy(), at(*second))
+            })
+    }
+
+    use Evidence::{Nothing, Suspect, Works};
+
+    #[test]
+    fn failures_in_a_row_lead_to_quarantine_then_probation() {
+        let quarantined = after(&[(0, Suspect), (1, Suspect), (2, Suspect)]);
+        let expected = Health::Quarantined {
+            failures: 3,
+            round: 1,
+            until: at(102),
+        };
+        assert_eq!(quarantined, expected);
+        let withheld = Trust::Withheld {
+            failures: 3,
+            until: Some(at(102)),
+        };
+        assert_eq!(quarantined.trust(0, at(101)), withheld);
+        assert_eq!(quarantined.trust(0, at(102)), Trust::OneTrial);
+        assert_eq!(
+            quarantined.trust(1, at(102)),
+            Trust::Withheld {
+                failures: 3,
+                until: None
+            }
+        );
+    }
+
+    #[test]
+    fn success_between_failures_starts_the_count_anew() {
+        let health = after(&[
+            (0, Suspect),
+            (1, Suspect),
+            (2, Works),
+            (3, Suspect),
+            (4, Suspect),
+        ]);
+        assert_eq!(health, Health::Healthy { failures: 2 });
+        assert_eq!(health.trust(7, at(4)), Trust::Full);
+    }
+
+    #[test]
+    fn trial_decides_between_health_and_a_longer_quarantine() {
+        let quarantined = [(0, Suspect), (0, Suspect), (0, Suspect)];
+        let well = after(&[&quarantined[..], &[(100, Works)]].concat());
+        assert_eq!(well, Health::default());
+        let until = |evidence: &[(u64, Evidence)]| {
+            let Health::Quarantined { until, .. } = after(&[&quarantined, evidence].concat())
+            else {
+                panic!("not in quarantine after {evidence:?}");
+            };
+            until
+        };
+        assert_eq!(until(&[(100, Suspect)]), at(300));
+        assert_eq!(until(&[(100, Suspect), (300, Suspect)]), at(600));
+        assert_eq!(
+            until(&[(100, Suspect), (300, Suspect), (600, Suspect)]),
+            at(900)
+        );
+    }
+
+    #[test]
+    fn items_from_before_the_quarantine_neither_end_nor_prolong_it() {
+        let quarantined = [(0, Suspect), (0, Suspect), (0, Suspect)];
+        let health = after(&[&quarantined[..], &[(50, Works), (60, Suspect)]].concat());
+        assert_eq!(
+            health,
+            Health::Quarantined {
+                failures: 4,
+                round: 1,
+                until: at(100)
+            }
+        );
+    }
+
+    #[test]
+    fn attempt_that_says_nothing_changes_nothing() {
+        let health = after(&[(0, Suspect), (1, Nothing), (2, Suspect)]);
+        assert_eq!(health, Health::Healthy { failures: 2 });
+        let probation = after(&[(0, Suspect), (0, Suspect), (0, Suspect), (100, Nothing)]);
+        assert_eq!(
+            probation,
+            Health::Probation {
+                failures: 3,
+                round: 1
+            }
+        );
+    }
+
+    #[test]
+    fn only_the_machines_own_failures_count() {
+        let check = |ending: Ending, expected: Evidence| {
+            assert_eq!(Evidence::of(&ending), expected, "{ending:?}");
+        };
+        check(Ending::Exited(0), Works);
+        check(Ending::Exited(1), Works);
+        check(
+            Ending::Signalled {
+                signal: 11,
+                core_dumped: true,
+            },
+            Works,
+        );
+        check(Ending::OutputLimit, Works);
+        check(
+            Ending::TimedOut(TimeoutKind::Wall(Duration::from_secs(1))),
+            Nothing,
+        );
+        check(
+            Ending::Cancelled {
+                by: CancelledBy::Client {
+                    reason: String::new(),
+                },
+            },
+            Nothing,
+        );
+        let program = || "x".to_owned();
+        check(
+            Ending::CouldNotStart(StartFailure::NotFound { program: program() }),
+            Nothing,
+        );
+        check(
+            Ending::CouldNotStart(StartFailure::NoRoom { reason: program() }),
+            Suspect,
+        );
+        let payload = |fault| {
+            let cause = InfrastructureCause::Payload {
+                payload: program(),
+                fault,
+                reason: program(),
+            };
+            Ending::Infrastructure(cause)
+        };
+        check(payload(PayloadFault::Sender), Nothing);
+        check(payload(PayloadFault::Transport), Nothing);
+        check(payload(PayloadFault::Machine), Suspect);
+        let full = InfrastructureCause::DiskFull { detail: program() };
+        check(Ending::Infrastructure(full), Suspect);
+        let requested = InfrastructureCause::Requested { reason: program() };
+        check(Ending::Infrastructure(requested), Nothing);
+        check(
+            Ending::Infrastructure(InfrastructureCause::MachineRebooted),
+            Nothing,
+        );
+    }
+
+    #[test]
+    fn odd_policies_do_no_harm() {
+        let strict = HealthPolicy {
+            max_failures: 0,
+            ..policy()
+        };
+        let health = Health::default().after(Suspect, &strict, at(0));
+        assert_eq!(
+            health,
+            Health::Quarantined {
+                failures: 1,
+                round: 1,
+                until: at(100)
+            }
+        );
+        let endless = HealthPolicy {
+            max_failures: 1,
+            first_quarantine: Duration::MAX,
+            max_quarantine: Duration::MAX,
+        };
+        let health = Health::default().after(Suspect, &endless, at(0));
+        assert!(matches!(health, Health::Quarantined { until, .. } if until > at(1 << 40)));
+    }
+
+    fn any_evidence() -> impl Strategy<Value = Evidence> {
+        prop::sample::select(vec![Works, Suspect, Nothing])
+    }
+
+    proptest! {
+        #[test]
+        fn history_keeps_its_promises(
+            steps in prop::collection::vec((0_u64..150, any_evidence()), 0..60),
+        ) {
+            let (mut health, mut now, mut in_a_row) = (Health::default(), 0, 0);
+            for (wait, evidence) in steps {
+                now += wait;
+                let before = health.at(at(now));
+                health = health.after(evidence, &policy(), at(now));
+                in_a_row = match (evidence, &before) {
+                    (Suspect, _) => in_a_row + 1,
+                    (Works, Health::Healthy { .. } | Health::Probation { .. }) => 0,
+                    (Works | Nothing, _) => in_a_row,
+                };
+                match &health {
+                    Health::Healthy { failures } => {
+                        prop_assert_eq!(*failures, in_a_row);
+                        prop_assert!(in_a_row < 3);
+                        prop_assert_eq!(health.trust(9, at(now)), Trust::Full);
+                    }
+                    Health::Quarantined { failures, until, .. } => {
+                        prop_assert_eq!(*failures, in_a_row);
+                        prop_assert!(in_a_row >= 3);
+                        prop_assert!(*until <= at(now + 300), "capped");
+                        prop_assert!(health.trust(0, *until) == Trust::OneTrial, "it ends");
+                    }
+                    Health::Probation { .. } => {
+                        prop_assert!(in_a_row >= 3);
+                        prop_assert_eq!(health.trust(0, at(now)), Trust::OneTrial);
+                        let withheld = matches!(health.trust(1, at(now)), Trust::Withheld { .. });
+                        prop_assert!(withheld);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn failing_tests_never_quarantine(codes in prop::collection::vec(any::<i32>(), 0..40)) {
+            let health = codes.iter().fold(Health::default(), |health, code| {
+                health.after(Evidence::of(&Ending::Exited(*code)), &policy(), at(0))
+            });
+            prop_assert_eq!(health, Health::default());
+        }
+    }
+}

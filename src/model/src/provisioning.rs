@@ -192,3 +192,145 @@ impl Provisioning {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{at, seconds};
+
+    fn policy() -> ProvisioningPolicy {
+        ProvisioningPolicy {
+            time_limit: seconds(600),
+            usual_duration: Some(seconds(100)),
+            first_cool_down: seconds(10),
+            max_cool_down: seconds(60),
+        }
+    }
+
+    fn failed(error: &str) -> InstallationEnd {
+        InstallationEnd::Failed {
+            error: error.to_owned(),
+        }
+    }
+
+    #[test]
+    fn second_start_is_refused_while_one_is_under_way() {
+        let running = Provisioning::Idle.start(&policy(), at(0)).expect("idle");
+        let expected = Provisioning::Running {
+            since: at(0),
+            expected_end: Some(at(100)),
+            deadline: at(600),
+            failures: 0,
+        };
+        assert_eq!(running, expected);
+        let refused = StartRefused::UnderWay { since: at(0) };
+        assert_eq!(running.start(&policy(), at(50)), Err(refused));
+        assert!(!running.may_start(at(50)));
+        assert!(!running.is_overdue(at(599)));
+        assert!(running.is_overdue(at(600)));
+    }
+
+    #[test]
+    fn failures_wait_longer_each_time_and_a_success_forgets_them() {
+        let mut state = Provisioning::Idle;
+        let mut now = 0;
+        for wait in [10, 20, 40, 60, 60] {
+            state = state.start(&policy(), at(now)).expect("the wait is over");
+            state = state
+                .end(failed("no space"), &policy(), at(now))
+                .expect("it runs");
+            let refused = StartRefused::CoolingDown {
+                until: at(now + wait),
+                last_error: "no space".to_owned(),
+            };
+            assert_eq!(state.start(&policy(), at(now + wait - 1)), Err(refused));
+            now += wait;
+        }
+        state = state.start(&policy(), at(now)).expect("the wait is over");
+        state = state
+            .end(InstallationEnd::Seen, &policy(), at(now))
+            .expect("it runs");
+        assert_eq!(state, Provisioning::Idle);
+    }
+
+    #[test]
+    fn installer_that_brings_nothing_is_not_started_over_and_over() {
+        let check = |end: InstallationEnd, says: &str| {
+            let running = Provisioning::Idle.start(&policy(), at(0)).expect("idle");
+            let state = running.end(end, &policy(), at(5)).expect("it runs");
+            let Provisioning::CoolingDown {
+                until,
+                last_error,
+                failures: 1,
+            } = state
+            else {
+                panic!("{state:?} is not cooling down after its first failure");
+            };
+            assert_eq!((until, last_error.as_str()), (at(15), says));
+        };
+        check(
+            InstallationEnd::NotSeen,
+            "the installer ended well, but the probe does not find the tool",
+        );
+        check(
+            InstallationEnd::TimedOut,
+            "the installer took longer than 600 s",
+        );
+    }
+
+    #[test]
+    fn end_of_nothing_is_an_error() {
+        assert_eq!(
+            Provisioning::Idle.end(InstallationEnd::Seen, &policy(), at(0)),
+            Err(NotUnderWay)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn installations_never_overlap_and_never_start_too_soon(
+            steps in prop::collection::vec((0_u64..40, 0_u8..6), 0..80),
+        ) {
+            let (mut state, mut now) = (Provisioning::Idle, 0);
+            let (mut under_way, mut failures, mut not_before) = (false, 0_u32, 0);
+            for (wait, action) in steps {
+                now += wait;
+                if action < 3 {
+                    prop_assert_eq!(state.may_start(at(now)), !under_way && now >= not_before);
+                    match state.start(&policy(), at(now)) {
+                        Ok(next) => {
+                            prop_assert!(!under_way && now >= not_before);
+                            under_way = true;
+                            state = next;
+                        }
+                        Err(StartRefused::UnderWay { .. }) => prop_assert!(under_way),
+                        Err(StartRefused::CoolingDown { until, .. }) => {
+                            prop_assert!(!under_way);
+                            prop_assert_eq!(until, at(not_before));
+                        }
+                    }
+                } else {
+                    let end = match action {
+                        3 => InstallationEnd::Seen,
+                        4 => InstallationEnd::NotSeen,
+                        _ => failed("x"),
+                    };
+                    match state.end(end, &policy(), at(now)) {
+                        Ok(next) => {
+                            prop_assert!(under_way);
+                            under_way = false;
+                            failures = if action == 3 { 0 } else { failures + 1 };
+                            not_before = if action == 3 { now } else {
+                                now + (10 << (failures - 1).min(8)).min(60)
+                            };
+                            state = next;
+                        }
+                        Err(NotUnderWay) => prop_assert!(!under_way),
+                    }
+                }
+            }
+        }
+    }
+}

@@ -249,3 +249,155 @@ impl Ledger {
         self.reservations.remove(attempt)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::attempt;
+
+    fn resources(slots: u32, cpu_millis: u64, memory_bytes: u64, disk_bytes: u64) -> Resources {
+        Resources {
+            slots,
+            cpu_millis,
+            memory_bytes,
+            disk_bytes,
+        }
+    }
+
+    #[test]
+    fn unnamed_resources_are_not_reserved() {
+        assert_eq!(ResourcesWanted::default().amounts(), resources(1, 0, 0, 0));
+        let nothing_but_a_slot = Resources {
+            slots: 1,
+            ..Resources::default()
+        };
+        assert!(
+            nothing_but_a_slot
+                .shortfalls(&ResourcesWanted::default().amounts())
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn everything_that_is_short_is_named_in_order() {
+        let free = resources(1, 1000, 10, 10);
+        let short = free.shortfalls(&resources(2, 1000, 11, u64::MAX));
+        let kinds: Vec<_> = short
+            .iter()
+            .map(|s| (s.kind, s.wanted, s.available))
+            .collect();
+        let expected = [
+            (ResourceKind::Slots, 2, 1),
+            (ResourceKind::Memory, 11, 10),
+            (ResourceKind::Disk, u64::MAX, 10),
+        ];
+        assert_eq!(kinds, expected);
+    }
+
+    #[test]
+    fn attempt_reserves_once_and_gives_back_what_it_had() {
+        let mut ledger = Ledger::new(resources(2, 0, 100, 0));
+        let wanted = resources(1, 0, 60, 0);
+        assert_eq!(ledger.reserve(attempt("a"), wanted), Ok(()));
+        let again = ReserveError::AlreadyReserved {
+            attempt: attempt("a"),
+        };
+        assert_eq!(ledger.reserve(attempt("a"), wanted), Err(again));
+        let memory = Shortfall {
+            kind: ResourceKind::Memory,
+            wanted: 60,
+            available: 40,
+        };
+        let short = ReserveError::Short {
+            shortfalls: vec![memory],
+        };
+        assert_eq!(ledger.reserve(attempt("b"), wanted), Err(short));
+        assert_eq!(ledger.release(&attempt("a")), Some(wanted));
+        assert_eq!(ledger.release(&attempt("a")), None);
+        assert_eq!(ledger.free(), ledger.total());
+    }
+
+    #[test]
+    fn machine_that_shrank_has_nothing_free_rather_than_a_wrapped_number() {
+        let mut ledger = Ledger::new(resources(4, 4000, 100, 100));
+        ledger.adopt(
+            attempt("a"),
+            resources(u32::MAX, u64::MAX, u64::MAX, u64::MAX),
+        );
+        ledger.adopt(
+            attempt("b"),
+            resources(u32::MAX, u64::MAX, u64::MAX, u64::MAX),
+        );
+        assert_eq!(ledger.free(), Resources::default());
+        assert_eq!(
+            ledger.reservation(&attempt("b")).map(|amount| amount.slots),
+            Some(u32::MAX)
+        );
+        assert_eq!(ledger.attempts().count(), 2);
+    }
+
+    fn any_resources() -> impl Strategy<Value = Resources> {
+        let amount = || prop_oneof![8 => 0_u64..8, 1 => Just(u64::MAX)];
+        (0_u32..5, amount(), amount(), amount()).prop_map(|(s, c, m, d)| resources(s, c, m, d))
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Reserve(u8, Resources),
+        Release(u8),
+        SetTotal(Resources),
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0_u8..6, any_resources()).prop_map(|(who, amount)| Step::Reserve(who, amount)),
+            4 => (0_u8..6).prop_map(Step::Release),
+            1 => any_resources().prop_map(Step::SetTotal),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn reservations_never_exceed_the_machine_they_were_made_on(
+            total in any_resources(), steps in prop::collection::vec(any_step(), 0..40),
+        ) {
+            let mut ledger = Ledger::new(total);
+            for step in steps {
+                let before = ledger.clone();
+                match step {
+                    Step::Reserve(who, amount) => {
+                        let id = attempt(&format!("a{who}"));
+                        match ledger.reserve(id.clone(), amount) {
+                            Ok(()) => {
+                                prop_assert!(before.free().shortfalls(&amount).is_empty());
+                                prop_assert_eq!(ledger.free().plus(amount), before.free());
+                                prop_assert_eq!(ledger.reservation(&id), Some(amount));
+                            }
+                            Err(_) => prop_assert_eq!(&ledger, &before),
+                        }
+                    }
+                    Step::Release(who) => {
+                        let id = attempt(&format!("a{who}"));
+                        prop_assert_eq!(ledger.release(&id), before.reservation(&id));
+                        prop_assert_eq!(ledger.reservation(&id), None);
+                    }
+                    Step::SetTotal(total) => {
+                        ledger.set_total(total);
+                        prop_assert_eq!(ledger.reserved(), before.reserved());
+                    }
+                }
+                prop_assert_eq!(ledger.free().least(ledger.total()), ledger.free());
+            }
+        }
+
+        #[test]
+        fn arithmetic_saturates(a in any_resources(), b in any_resources()) {
+            let sum = a.plus(b);
+            prop_assert_eq!(sum.least(a), a);
+            prop_assert_eq!(a.minus(b).least(a), a.minus(b));
+            prop_assert_eq!(a.shortfalls(&b).is_empty(), a.least(b) == b);
+        }
+    }
+}

@@ -423,3 +423,6 @@ impl fmt::Display for Missing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
