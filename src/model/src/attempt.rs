@@ -1,7 +1,8 @@
 //! One attempt from acceptance to the day it may be forgotten.
 //!
-//! [`AttemptState::after`] holds the whole table. The agent writes events down before it acts on them;
-//! replaying them after a crash gives the state to go on from, and [`AttemptState::recovery`] says how.
+//! [`AttemptState::after`] holds the whole table. The agent writes events down before it acts on
+//! them; replaying them after a crash gives the state to go on from, and [`AttemptState::recovery`]
+//! says how.
 
 use std::time::SystemTime;
 
@@ -123,8 +124,8 @@ pub enum AttemptEventKind {
     CommandStarted,
     /// The tree was told to end.
     StopRequested(StopCause),
-    /// The tree is gone, or will never be. Before [`AttemptEventKind::LaunchRequested`] only an ending that needs
-    /// no launch is possible.
+    /// The tree is gone, or will never be. Before [`AttemptEventKind::LaunchRequested`] only an
+    /// ending that needs no launch is possible.
     Ended(Ending),
     /// Results, files and log are in; the verdict is formed.
     Judged(Box<Judgement>),
@@ -147,7 +148,8 @@ pub struct IllegalTransition {
 pub enum Recovery {
     /// The command cannot have started: end it as an infrastructure failure.
     EndAsNeverStarted,
-    /// The command may run, or may have ended meanwhile: find its supervisor, or what that left on disk.
+    /// The command may run, or may have ended meanwhile: find its supervisor, or what that left on
+    /// disk.
     Attach,
     /// The tree is gone: bring in results, files and log again, from the start.
     CollectAgain,
@@ -385,3 +387,6 @@ impl AttemptEventKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

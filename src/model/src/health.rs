@@ -1,8 +1,8 @@
 //! Whether an agent can be trusted with work: quarantine after failures of its own, then probation.
 //!
-//! Only failures of the machine count, never those of the work: a test that fails says that the machine
-//! works. After enough of them in a row the agent takes nothing for a while, then one item at a time until one
-//! of them shows that the machine is well, or sends it back for longer.
+//! Only failures of the machine count, never those of the work: a test that fails says that the
+//! machine works. After enough of them in a row the agent takes nothing for a while, then one item
+//! at a time until one of them shows that the machine is well, or sends it back for longer.
 
 use std::time::{Duration, SystemTime};
 
@@ -131,8 +131,8 @@ impl Health {
 
     /// The state after an attempt has ended.
     ///
-    /// Attempts that were running when a quarantine began do not end it when they go well, for they may not have
-    /// needed what is broken, and do not prolong it when they fail.
+    /// Attempts that were running when a quarantine began do not end it when they go well, for they
+    /// may not have needed what is broken, and do not prolong it when they fail.
     #[must_use]
     pub fn after(&self, evidence: Evidence, policy: &HealthPolicy, now: SystemTime) -> Self {
         let state = self.at(now);

@@ -127,7 +127,8 @@ macro_rules! checked_name {
 }
 
 checked_name!(
-    /// A work item: one command on one machine, the unit of retry. The same through all its attempts.
+    /// A work item: one command on one machine, the unit of retry. The same through all its
+    /// attempts.
     ///
     /// 1 to 128 characters of `A-Z a-z 0-9 . _ -`, not starting with `.` or `-`.
     WorkItemId, check_id, derive(PartialEq, Eq, PartialOrd, Ord, Hash)
@@ -178,8 +179,8 @@ fn check_friendly_name(text: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// Line separators and the marks that reorder text: they are no `Cc` characters, but they let a name
-/// break a log line or show as something else than it is.
+/// Line separators and the marks that reorder text: they are no `Cc` characters, but they let a
+/// name break a log line or show as something else than it is.
 fn is_invisible_control(character: char) -> bool {
     matches!(character, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }

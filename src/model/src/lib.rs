@@ -1,8 +1,8 @@
 //! The vocabulary and rules of Helix: pure functions of state, event and time.
 //!
-//! Nothing here does I/O, reads a clock or draws a random number: what the world looks like and what
-//! time it is come in as arguments, so that whole histories, with crashes and lost messages, run
-//! inside a unit test. Nothing here knows a wire format, a database or a file format of ours.
+//! Nothing here does I/O, reads a clock or draws a random number: what the world looks like and
+//! what time it is come in as arguments, so that whole histories, with crashes and lost messages,
+//! run inside a unit test. Nothing here knows a wire format, a database or a file format of ours.
 //!
 //! A good order to read in is the order of the modules below: the names, what a work item is, what
 //! a machine offers, whether the one fits the other, and what became of it.

@@ -52,7 +52,8 @@ impl RelativePath {
         Self::default()
     }
 
-    /// Checks a path and brings it into its one spelling: no `.` components, no doubled or trailing `/`.
+    /// Checks a path and brings it into its one spelling: no `.` components, no doubled or trailing
+    /// `/`.
     ///
     /// # Errors
     ///

@@ -52,8 +52,8 @@ fn ceil_seconds(duration: Duration) -> u64 {
 
 /// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
 ///
-/// Years are taken to begin in March, so that the leap day is the last of its year; 146 097 days are one
-/// cycle of 400 years.
+/// Years are taken to begin in March, so that the leap day is the last of its year; 146 097 days
+/// are one cycle of 400 years.
 fn civil_date(days: i128) -> (i128, i128, i128) {
     // 719 468 days lie between 0000-03-01 and 1970-01-01.
     let shifted = days + 719_468;

@@ -1,7 +1,7 @@
 //! How much of a machine there is, how much is taken, and whether more fits.
 //!
-//! All arithmetic saturates: a machine that lost a disk or had its slots reduced while items run has
-//! nothing free, never a wrapped number.
+//! All arithmetic saturates: a machine that lost a disk or had its slots reduced while items run
+//! has nothing free, never a wrapped number.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -108,7 +108,8 @@ impl Resources {
         }
     }
 
-    /// The smaller of each amount. Joins what is not reserved with what the system measures as free.
+    /// The smaller of each amount. Joins what is not reserved with what the system measures as
+    /// free.
     #[must_use]
     pub fn least(self, other: Self) -> Self {
         Self {
@@ -238,8 +239,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Takes up a reservation that exists in fact, such as that of an item found running after a restart,
-    /// whether or not it fits.
+    /// Takes up a reservation that exists in fact, such as that of an item found running after a
+    /// restart, whether or not it fits.
     pub fn adopt(&mut self, attempt: AttemptId, amount: Resources) {
         self.reservations.insert(attempt, amount);
     }

@@ -45,8 +45,8 @@ pub struct AgentSnapshot {
     pub health: Health,
     /// All there is.
     pub total: Resources,
-    /// What is neither reserved nor, as far as the system can tell, in other use. Slots without regard to
-    /// pressure.
+    /// What is neither reserved nor, as far as the system can tell, in other use. Slots without
+    /// regard to pressure.
     pub free: Resources,
     /// How hard pressed the machine is.
     pub pressure: PressureLevel,
@@ -122,7 +122,8 @@ pub enum Standing {
 ///
 /// The checks, in this order; the first that does not hold is the answer:
 ///
-/// 1. the attempt is new here and the newest of its item ([`Refusal::Duplicate`], [`Refusal::Superseded`]);
+/// 1. the attempt is new here and the newest of its item ([`Refusal::Duplicate`],
+///    [`Refusal::Superseded`]);
 /// 2. the agent is in service ([`Refusal::Offline`], [`Refusal::Draining`]);
 /// 3. it serves the queue ([`Refusal::WrongQueue`]);
 /// 4. the machine has as much as is wanted at all ([`Refusal::TooLarge`]);
@@ -130,14 +131,15 @@ pub enum Standing {
 /// 6. the tools are there ([`Refusal::MissingCapability`], [`Refusal::Provisioning`]);
 /// 7. enough is free: slots, CPU, memory, disk.
 ///
-/// Identity comes first, because a repeated request must be recognised whatever else has changed since.
-/// What never changes comes before what passes by itself, so that nobody waits in vain for a slot; and tools
-/// come before free resources, so that an installation starts while the machine is busy.
+/// Identity comes first, because a repeated request must be recognised whatever else has changed
+/// since. What never changes comes before what passes by itself, so that nobody waits in vain for a
+/// slot; and tools come before free resources, so that an installation starts while the machine is
+/// busy.
 ///
 /// # Errors
 ///
-/// The refusal. Nothing has been reserved or started then; installations with [`Phase::ToStart`] are for
-/// the caller to start.
+/// The refusal. Nothing has been reserved or started then; installations with [`Phase::ToStart`]
+/// are for the caller to start.
 pub fn decide(
     work_item: &WorkItem,
     agent: &AgentSnapshot,

@@ -9,3 +9,6 @@ pub use decide::{
     refuse_missing,
 };
 pub use refusal::{CoolingDown, FieldProblem, Installation, Phase, Refusal};
+
+#[cfg(test)]
+mod tests;

@@ -62,7 +62,8 @@ pub enum Refusal {
     MissingCapability {
         /// Everything that is missing; never empty.
         missing: Vec<Missing>,
-        /// Installations of some of it, under way or about to start; fewer than there are missing tools.
+        /// Installations of some of it, under way or about to start; fewer than there are missing
+        /// tools.
         installations: Vec<Installation>,
         /// Installations that failed and will be tried again later.
         cooling_down: Vec<CoolingDown>,
@@ -192,8 +193,8 @@ impl Refusal {
         }
     }
 
-    /// Whether the same agent may take the same request later, without anybody changing the request or the
-    /// agent's configuration.
+    /// Whether the same agent may take the same request later, without anybody changing the request
+    /// or the agent's configuration.
     #[must_use]
     pub fn retriable(&self) -> bool {
         match self {
@@ -224,7 +225,8 @@ impl Refusal {
         false
     }
 
-    /// How long to wait before asking the same agent again; none where nobody can know, or where it is of no use.
+    /// How long to wait before asking the same agent again; none where nobody can know, or where it
+    /// is of no use.
     #[must_use]
     pub fn retry_after(&self, now: SystemTime) -> Option<Duration> {
         let at = match self {

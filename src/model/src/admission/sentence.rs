@@ -1,7 +1,7 @@
 //! Refusals in words: what is wrong, why, and what to do about it.
 //!
-//! Each is one line that starts in lower case and has no full stop, so that it reads after a colon. What the
-//! sender wrote (names, reasons) is cut, for it ends up in logs and on screens.
+//! Each is one line that starts in lower case and has no full stop, so that it reads after a colon.
+//! What the sender wrote (names, reasons) is cut, for it ends up in logs and on screens.
 
 use std::fmt::Display;
 use std::time::SystemTime;
@@ -14,16 +14,27 @@ use crate::pressure::PressureLevel;
 use crate::resources::{ResourceKind, Shortfall};
 
 /// How much of a text that came from outside is repeated, in characters.
-const MAX_QUOTED_CHARS: usize = 300;
+const MAX_QUOTED_CHARS: usize = 200;
+
+/// How much of a name that came from outside is repeated, in characters.
+const MAX_NAME_CHARS: usize = 80;
 
 /// How many entries of a list are named before the rest is only counted.
-const MAX_LISTED: usize = 8;
+const MAX_LISTED: usize = 4;
+
+/// The longest sentence, in characters. It travels in a header, and those are limited to 8 KiB in
+/// common clients.
+const MAX_SENTENCE_CHARS: usize = 2000;
 
 pub(super) fn sentence(refusal: &Refusal) -> String {
+    cut(&whole_sentence(refusal), MAX_SENTENCE_CHARS)
+}
+
+fn whole_sentence(refusal: &Refusal) -> String {
     match refusal {
         Refusal::BadRequest { problems } => {
             let problems = listed(problems, "; ", |FieldProblem { path, message }| {
-                format!("`{}`: {}", quoted(path), quoted(message))
+                format!("`{}`: {}", name(path), quoted(message))
             });
             format!("the request is wrong: {problems}; correct it before sending it again")
         }
@@ -145,10 +156,7 @@ fn missing_capability(
     installations: &[Installation],
     cooling_down: &[CoolingDown],
 ) -> String {
-    let mut text = format!(
-        "this machine lacks {}",
-        listed(missing, ", ", ToString::to_string)
-    );
+    let mut text = format!("this machine lacks {}", listed(missing, ", ", quoted));
     if !installations.is_empty() {
         text += &format!(
             "; of this is being installed: {}",
@@ -159,8 +167,8 @@ fn missing_capability(
         let failed = listed(cooling_down, ", ", |cooling_down: &CoolingDown| {
             format!(
                 "`{}` by `{}` ({}), not tried again before {}",
-                cooling_down.missing.requirement(),
-                quoted(&cooling_down.provisioner),
+                name(&cooling_down.missing.requirement()),
+                name(&cooling_down.provisioner),
                 quoted(&cooling_down.last_error),
                 utc(cooling_down.until)
             )
@@ -171,12 +179,12 @@ fn missing_capability(
 }
 
 fn installation(installation: &Installation) -> String {
-    let requirement = installation.missing.requirement();
+    let requirement = name(&installation.missing.requirement());
     let expected = match installation.phase.expected_end() {
         Some(end) => format!("expected to be done at {}", utc(end)),
         None => "it is not known how long that takes".to_owned(),
     };
-    let provisioner = quoted(&installation.provisioner);
+    let provisioner = name(&installation.provisioner);
     match installation.phase {
         Phase::ToStart { .. } => {
             format!("`{requirement}` by `{provisioner}`, just started, {expected}")
@@ -254,20 +262,24 @@ fn listed<T>(items: &[T], separator: &str, write: impl Fn(&T) -> String) -> Stri
 
 /// A text from outside on one line and not too long.
 fn quoted(text: &(impl Display + ?Sized)) -> String {
-    let text = text.to_string();
-    let mut plain: String = text
-        .trim()
-        .chars()
-        .take(MAX_QUOTED_CHARS)
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .collect();
-    if text.trim().chars().count() > MAX_QUOTED_CHARS {
+    cut(&text.to_string(), MAX_QUOTED_CHARS)
+}
+
+/// A name from outside on one line and not too long.
+fn name(text: &(impl Display + ?Sized)) -> String {
+    cut(&text.to_string(), MAX_NAME_CHARS)
+}
+
+fn cut(text: &str, limit: usize) -> String {
+    let mut characters = text.trim().chars().map(|character| {
+        if character.is_control() {
+            ' '
+        } else {
+            character
+        }
+    });
+    let mut plain: String = characters.by_ref().take(limit).collect();
+    if characters.next().is_some() {
         plain.push('…');
     }
     plain

@@ -1,7 +1,8 @@
 //! Reads the SDK's version out of `global.json`.
 //!
-//! The file is JSON with comments and trailing commas, and this crate parses no JSON otherwise; so this is a
-//! scanner that walks past everything but the one object it is after, and accepts somewhat more than JSON.
+//! The file is JSON with comments and trailing commas, and this crate parses no JSON otherwise; so
+//! this is a scanner that walks past everything but the one object it is after, and accepts
+//! somewhat more than JSON.
 
 use super::requirement_file::RequirementFileError;
 

@@ -120,7 +120,8 @@ impl CapabilityValue {
         }
     }
 
-    /// Both together. Versions and texts become texts, which lose nothing: a range finds versions in them.
+    /// Both together. Versions and texts become texts, which lose nothing: a range finds versions
+    /// in them.
     #[must_use]
     fn joined(self, other: Self) -> Self {
         let texts = |versions: BTreeSet<Version>| {
@@ -238,11 +239,11 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// Reads what is wanted: nothing for [`Wanted::Present`], a range of versions, or a text, with or without `=`
-    /// before it.
+    /// Reads what is wanted: nothing for [`Wanted::Present`], a range of versions, or a text, with
+    /// or without `=` before it.
     ///
-    /// What can be a range is one, for versions are what an item mostly asks for; a label whose text is such a
-    /// version satisfies it too.
+    /// What can be a range is one, for versions are what an item mostly asks for; a label whose
+    /// text is such a version satisfies it too.
     ///
     /// # Errors
     ///
@@ -325,7 +326,8 @@ impl fmt::Display for Wanted {
 
 /// A capability that a work item requires.
 ///
-/// Written as the name and what is wanted of it: `gpu`, `os=linux`, `xcode 16.1`, `dotnet-sdk >=9, <11`.
+/// Written as the name and what is wanted of it: `gpu`, `os=linux`, `xcode 16.1`, `dotnet-sdk >=9,
+/// <11`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Requirement {
     /// Which capability.

@@ -12,8 +12,8 @@ pub const MAX_REQUIREMENT_FILE_BYTES: usize = 64 * 1024;
 /// A kind of file, and which capabilities it speaks of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequirementFile {
-    /// Versions and nothing else: `.xcode-version`, `.python-version`, `.node-version`. Several of them are
-    /// alternatives; `#` starts a comment.
+    /// Versions and nothing else: `.xcode-version`, `.python-version`, `.node-version`. Several of
+    /// them are alternatives; `#` starts a comment.
     Version {
         /// What the version is of.
         capability: CapabilityName,
@@ -25,16 +25,16 @@ pub enum RequirementFile {
         /// What the SDK's version is of.
         capability: CapabilityName,
     },
-    /// `.tool-versions` of asdf and mise: a tool and its versions on each line. Several versions are
-    /// alternatives, as both programs take the first that is installed.
+    /// `.tool-versions` of asdf and mise: a tool and its versions on each line. Several versions
+    /// are alternatives, as both programs take the first that is installed.
     ToolVersions {
         /// Which capability each tool's name stands for; other tools are passed over.
         capabilities: BTreeMap<String, CapabilityName>,
     },
 }
 
-/// A file that cannot be understood. Nothing of it is used: to pass over one line might run an item on the
-/// wrong tools.
+/// A file that cannot be understood. Nothing of it is used: to pass over one line might run an item
+/// on the wrong tools.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub struct RequirementFileError {

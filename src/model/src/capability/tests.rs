@@ -300,11 +300,18 @@ fn global_json_is_found_whatever_stands_around_it() {
     check_global_json(r#"{"sdk":{"allowPrerelease":false}}"#, Ok(&[]));
     check_global_json("{}", Ok(&[]));
     check_global_json(r#"{"sdk": null, "sdks": {"version": "1.2.3"}}"#, Ok(&[]));
-    let text = "\u{feff}// Arcade\r\n{\n  /* tools */ \"tools\": { \"dotnet\": \"9.0.100\", \"runtimes\": \
-                { \"x\": [ \"a\", 1.5e3, [true, null,], ], }, },\n  \"msbuild-sdks\": { \"sdk\": {\"version\": \"1.0.0\"} },\n  \
-                \"\\u0073dk\": { \"paths\": [\".dotnet\", \"$host$\"], \"version\": \"9.0.\\u0031\\u00301\", // here\n \
-                \"rollForward\": \"latestFeature\", },\n}\n";
-    check_global_json(text, Ok(&["dotnet-sdk >=9.0.101, 9.0"]));
+    let text = r#"// Pinned by the bot.
+{
+  /* tools */ "tools": { "dotnet": "9.0.100", "runtimes": { "x": ["a", 1.5e3, [true, null,],], }, },
+  "msbuild-sdks": { "sdk": { "version": "1.0.0" } },
+  "\u0073dk": {
+    "paths": [".dotnet", "$host$"], "version": "9.0.\u0031\u00301", // here
+    "rollForward": "latestFeature",
+  },
+}
+"#;
+    let text = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+    check_global_json(&text, Ok(&["dotnet-sdk >=9.0.101, 9.0"]));
 }
 
 #[test]
@@ -353,7 +360,7 @@ fn global_json_that_cannot_be_read_says_where() {
         "line 1: values are nested too deep",
     );
     check(
-        &format!("{}", "{\"a\":".repeat(10_000)),
+        &"{\"a\":".repeat(10_000),
         "line 1: values are nested too deep",
     );
     let long = " ".repeat(MAX_REQUIREMENT_FILE_BYTES + 1);

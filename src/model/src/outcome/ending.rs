@@ -101,7 +101,8 @@ pub enum StartFailure {
     /// Arguments and environment together are more than the system takes (`E2BIG`).
     #[error("arguments and environment are too large for the system")]
     ArgumentsTooLarge,
-    /// The machine had no room: processes, memory, disk, descriptors (`EAGAIN`, `ENOMEM`, `ENOSPC`, `EMFILE`, …).
+    /// The machine had no room: processes, memory, disk, descriptors (`EAGAIN`, `ENOMEM`, `ENOSPC`,
+    /// `EMFILE`, …).
     #[error("the machine has no room for another process: {reason}")]
     NoRoom {
         /// What the system said.
@@ -185,7 +186,8 @@ pub enum InfrastructureCause {
     /// The machine was rebooted while the command ran.
     #[error("the machine was rebooted while the command ran")]
     MachineRebooted,
-    /// The system killed the command for want of memory on the machine, not by the item's own limit.
+    /// The system killed the command for want of memory on the machine, not by the item's own
+    /// limit.
     #[error("the machine ran out of memory: {detail}")]
     MachineOutOfMemory {
         /// What the system said.

@@ -7,13 +7,15 @@ use crate::work_item::Delivery;
 
 /// What Helix clients see of an item whose deliveries are spent without a result.
 pub const HELIX_EXIT_DEAD_LETTER: i32 = -1;
-/// What Helix clients see of a cancelled item. Helix has no code for it; this one no command can return.
+/// What Helix clients see of a cancelled item. Helix has no code for it; this one no command can
+/// return.
 pub const HELIX_EXIT_CANCELLED: i32 = -2;
 /// What Helix clients see of an item that took too long.
 pub const HELIX_EXIT_TIMEOUT: i32 = -3;
 /// What Helix clients see of an attempt that the infrastructure failed.
 pub const HELIX_EXIT_INFRASTRUCTURE: i32 = -4;
-/// What Helix clients see of an item that printed too much. Helix has no code for it; no command can return it.
+/// What Helix clients see of an item that printed too much. Helix has no code for it; no command
+/// can return it.
 pub const HELIX_EXIT_OUTPUT_LIMIT: i32 = -5;
 
 /// What the result files of an attempt say.
@@ -120,7 +122,8 @@ pub enum Disposition {
 pub enum Results {
     /// They count.
     Report,
-    /// They are kept with the attempt, but not reported: another delivery will bring the ones that count.
+    /// They are kept with the attempt, but not reported: another delivery will bring the ones that
+    /// count.
     Withhold,
 }
 
@@ -146,7 +149,7 @@ pub struct Judgement {
 /// | ending | request for another machine | verdict | next |
 /// |---|---|---|---|
 /// | timed out, cancelled | any | the same | done, never retried |
-/// | infrastructure, or the machine could not start it | any | infrastructure | next delivery, if any |
+/// | infrastructure, or no room to start it | any | infrastructure | next delivery, if any |
 /// | any other | yes | infrastructure | next delivery, if any |
 /// | exit 0, no failed test | no | passed | done |
 /// | exit 0 or other, failed tests | no | failed: tests | requeue while retries are left |
@@ -240,8 +243,9 @@ fn verdict(ending: &Ending, tally: &TestTally, requests: &[InnerRequest]) -> Ver
 impl Judgement {
     /// The exit code that Helix clients are shown.
     ///
-    /// The command's own code where it has one, 128 + signal where a signal ended it, 127 or 126 where it could not
-    /// be started, and the negative `HELIX_EXIT_*` codes where the agent or the queue decided.
+    /// The command's own code where it has one, 128 + signal where a signal ended it, 127 or 126
+    /// where it could not be started, and the negative `HELIX_EXIT_*` codes where the agent or the
+    /// queue decided.
     #[must_use]
     pub fn helix_exit_code(&self) -> i32 {
         match &self.verdict {

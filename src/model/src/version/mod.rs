@@ -1,8 +1,8 @@
 //! Versions as tools print them, and ranges of them.
 //!
-//! There is no one grammar for versions in the wild, so reading is lenient and the order is one that
-//! people expect: numbers compare as numbers, missing numbers are zeros, a pre-release comes before its
-//! release.
+//! There is no one grammar for versions in the wild, so reading is lenient and the order is one
+//! that people expect: numbers compare as numbers, missing numbers are zeros, a pre-release comes
+//! before its release.
 
 mod range;
 
@@ -20,9 +20,10 @@ pub const MAX_VERSION_BYTES: usize = 128;
 ///
 /// It starts with a digit, after an optional `v`. Its parts:
 ///
-/// - the **release**: segments between `.` or `_`, each a run of numbers and letters (`14A309` is one);
-/// - a **pre-release** after `-` or `~` and a letter (`-rc.1`), or one of the customary words glued to a number
-///   (`3.13.0rc1`, `3.13.0a4`);
+/// - the **release**: segments between `.` or `_`, each a run of numbers and letters (`14A309` is
+///   one);
+/// - a **pre-release** after `-` or `~` and a letter (`-rc.1`), or one of the customary words glued
+///   to a number (`3.13.0rc1`, `3.13.0a4`);
 /// - or a **revision** after `-` and a digit, as distributions use it (`5.15.0-1071-azure`);
 /// - a **build** after `+`.
 ///
@@ -241,7 +242,8 @@ impl Version {
         cmp_releases(&self.release, &other.release).then_with(|| self.tail.cmp(&other.tail))
     }
 
-    /// Whether this is `root` or stands below it in the tree of versions: `16.1.2` and `16.1-rc.1` below `16.1`.
+    /// Whether this is `root` or stands below it in the tree of versions: `16.1.2` and `16.1-rc.1`
+    /// below `16.1`.
     fn is_below(&self, root: &Self) -> bool {
         let zero = zero();
         let own = |index: usize| self.release.get(index).unwrap_or(&zero);

@@ -24,8 +24,8 @@ pub const MAX_RANGE_BYTES: usize = 1024;
 /// | `>=16, <17` | all of them; a blank does for the comma |
 /// | `14 || >=16` | any of them |
 ///
-/// A pre-release is in a range only if the range names one (`>=17-rc.1`) or is `*`; and `<17` has no
-/// pre-release of 17. A build (`+6`) is looked at only where the range has one.
+/// A pre-release is in a range only if the range names one (`>=17-rc.1`) or is `*`; and `<17` has
+/// no pre-release of 17. A build (`+6`) is looked at only where the range has one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VersionRange {
     /// Never empty.
@@ -259,7 +259,8 @@ fn wildcard(operator: &str, text: &str, position: usize) -> Result<Option<Compar
     Ok(None)
 }
 
-/// Told apart by their text: `16.1` and `16.1.0` are equal versions, but not the same part of the tree.
+/// Told apart by their text: `16.1` and `16.1.0` are equal versions, but not the same part of the
+/// tree.
 impl PartialEq for Comparator {
     fn eq(&self, other: &Self) -> bool {
         mem::discriminant(self) == mem::discriminant(other)

@@ -1,8 +1,8 @@
 //! How often a work item has been handed out, and how often it may be.
 //!
 //! Two counters, kept apart: every hand-out to an agent that started it is a **delivery**, whatever
-//! came of it; only a failed delivery that leads to another one is a **retry**. A lost machine or a broken
-//! disk costs a delivery and no retry.
+//! came of it; only a failed delivery that leads to another one is a **retry**. A lost machine or a
+//! broken disk costs a delivery and no retry.
 
 /// The counters as a request carries them, not checked yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,8 @@ impl Delivery {
         self.0.retries_used
     }
 
-    /// How many retries the item gets: what was asked for, at most one less than the queue's deliveries.
+    /// How many retries the item gets: what was asked for, at most one less than the queue's
+    /// deliveries.
     #[must_use]
     pub fn retries_allowed(&self) -> u32 {
         self.0
@@ -248,12 +249,11 @@ mod tests {
         ) {
             let counts = DeliveryCounts { number, queue_max, retries_requested, retries_used };
             if let Ok(delivery) = Delivery::try_from(counts) {
-                for next in [delivery.after_failure(), delivery.after_infrastructure()] {
-                    if let Some(next) = next {
-                        prop_assert_eq!(Delivery::try_from(next.0), Ok(next));
-                        prop_assert_eq!(next.number(), number + 1);
-                        prop_assert!(next.retries_left() <= delivery.retries_left());
-                    }
+                let next = [delivery.after_failure(), delivery.after_infrastructure()];
+                for next in next.into_iter().flatten() {
+                    prop_assert_eq!(Delivery::try_from(next.0), Ok(next));
+                    prop_assert_eq!(next.number(), number + 1);
+                    prop_assert!(next.retries_left() <= delivery.retries_left());
                 }
                 prop_assert!(delivery.retries_left() <= delivery.deliveries_left());
             }

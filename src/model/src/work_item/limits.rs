@@ -26,12 +26,14 @@ pub const MAX_OUTPUT_BYTES: u64 = 1 << 40;
 pub struct WantedLimits {
     /// The time the command may run; above zero, at most [`MAX_WALL_TIMEOUT`].
     pub wall_timeout: Option<Duration>,
-    /// The time the command may go without printing; above zero, at most [`MAX_WALL_TIMEOUT`]. None by default.
+    /// The time the command may go without printing; above zero, at most [`MAX_WALL_TIMEOUT`]. None
+    /// by default.
     pub silence_timeout: Option<Duration>,
-    /// The time between asking a tree to end and killing it; zero kills at once, at most [`MAX_KILL_GRACE`].
+    /// The time between asking a tree to end and killing it; zero kills at once, at most
+    /// [`MAX_KILL_GRACE`].
     pub kill_grace: Option<Duration>,
-    /// How much the command may print in all, in bytes, from [`MIN_OUTPUT_BYTES`] to [`MAX_OUTPUT_BYTES`].
-    /// More ends it. None by default.
+    /// How much the command may print in all, in bytes, from [`MIN_OUTPUT_BYTES`] to
+    /// [`MAX_OUTPUT_BYTES`]. More ends it. None by default.
     pub output_bytes: Option<u64>,
 }
 

@@ -69,7 +69,8 @@ pub struct WorkItem {
 /// How the two output streams of a command are captured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum OutputMode {
-    /// Two pipes: every byte is known to be output or error, the order between the two is not exact.
+    /// Two pipes: every byte is known to be output or error, the order between the two is not
+    /// exact.
     Separate,
     /// One pipe for both: the order is exact, which stream it was is lost. This is what Helix does.
     #[default]

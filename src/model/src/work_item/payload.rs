@@ -48,14 +48,15 @@ pub enum Submodules {
 
 /// The address of an archive: `http`, `https` or `file`.
 ///
-/// Printing it leaves out user, password and query, which often hold a token; [`PayloadUrl::as_str`] is whole.
+/// Printing it leaves out user, password and query, which often hold a token;
+/// [`PayloadUrl::as_str`] is whole.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PayloadUrl(String);
 
 /// The address of a repository: `http`, `https`, `ssh` or `file`.
 ///
-/// The other transports that git knows could run programs of the sender's choice in the agent's name.
-/// Printing it leaves out user, password and query; [`GitUrl::as_str`] is whole.
+/// The other transports that git knows could run programs of the sender's choice in the agent's
+/// name. Printing it leaves out user, password and query; [`GitUrl::as_str`] is whole.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GitUrl(String);
 
