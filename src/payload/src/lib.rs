@@ -20,8 +20,10 @@
 //! * Memory does not grow with the size of an archive or the number of its entries.
 #![forbid(unsafe_code)]
 
+mod blocking;
 mod cache;
 mod digest;
+mod directory;
 mod error;
 mod git;
 mod http;
@@ -44,4 +46,6 @@ pub use source::{
     ArchiveSource, Commit, GitSource, GitUrl, HttpUrl, Source, SourceError, Submodules,
 };
 pub use tree::{Placed, TreeLimits, place_tree, remove_tree};
-pub use unpack::{Format, NotAnArchive, UnpackLimits, UnpackOptions, Unpacked, unpack};
+pub use unpack::{
+    Format, NotAnArchive, UnpackLimits, UnpackOptions, Unpacked, unpack, unpack_blocking,
+};

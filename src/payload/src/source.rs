@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use reqwest::Url;
 
@@ -39,7 +40,7 @@ pub enum ArchiveSource {
 
 /// An `http` or `https` address, shown without its query, fragment, user and password.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct HttpUrl(Url);
+pub struct HttpUrl(Arc<Url>);
 
 /// One commit of a git repository.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +56,7 @@ pub struct GitSource {
 /// The address of a git repository (`https`, `http`, `ssh` or `file`), shown without its query,
 /// fragment, user and password.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct GitUrl(Url);
+pub struct GitUrl(Arc<Url>);
 
 /// The full name of a git commit: 40 (SHA-1) or 64 (SHA-256) hexadecimal digits, in lower case.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -183,7 +184,7 @@ impl fmt::Display for ArchiveSource {
 impl HttpUrl {
     fn new(url: Url) -> Result<Self, SourceError> {
         match url.host_str() {
-            Some(host) if !host.is_empty() => Ok(Self(url)),
+            Some(host) if !host.is_empty() => Ok(Self(Arc::new(url))),
             _ => Err(SourceError::NoHost),
         }
     }
@@ -265,7 +266,7 @@ impl FromStr for GitUrl {
         if text.starts_with('/') {
             let path = absolute_path(PathBuf::from(text))?;
             return Url::from_file_path(path)
-                .map(Self)
+                .map(|url| Self(Arc::new(url)))
                 .map_err(|()| SourceError::BadPath);
         }
         let url = parse_url(text)?;
@@ -286,11 +287,11 @@ impl FromStr for GitUrl {
                 {
                     return Err(SourceError::LooksLikeOption);
                 }
-                Ok(Self(url))
+                Ok(Self(Arc::new(url)))
             }
             "file" => {
                 file_path(&url)?;
-                Ok(Self(url))
+                Ok(Self(Arc::new(url)))
             }
             scheme => Err(unsupported(scheme)),
         }

@@ -11,9 +11,11 @@ pub struct UnpackLimits {
     pub max_file_bytes: u64,
     /// Entries, directories and links included. Default 2,000,000.
     pub max_entries: u64,
-    /// How many times as large as the archive the content may be, looked at once the content has
-    /// passed 256 MiB. Default 200.
+    /// How many times as large as the archive the content may be. Default 200.
     pub max_ratio: u32,
+    /// Bytes of content up to which the ratio does not matter: small archives of zeros do no harm.
+    /// Default 256 MiB.
+    pub ratio_free_bytes: u64,
     /// Components of a name. Default 128.
     pub max_depth: usize,
 }
@@ -77,6 +79,7 @@ impl Default for UnpackLimits {
             max_file_bytes: 32 * GIB,
             max_entries: 2_000_000,
             max_ratio: 200,
+            ratio_free_bytes: 256 << 20,
             max_depth: 128,
         }
     }

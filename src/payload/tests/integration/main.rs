@@ -1,0 +1,7 @@
+//! The room from outside: hostile archives, servers that misbehave, crashes, full disks.
+
+mod archives;
+mod unpack_limits;
+mod unpack_links;
+mod unpack_tar;
+mod unpack_zip;
