@@ -178,6 +178,7 @@ impl Probe {
             environment: &self.environment,
             time_limit: self.time_limit,
             grace: Duration::ZERO,
+            stop: None,
         };
         let mut head = Head::new(MAX_OUTPUT_BYTES);
         let program = || self.command.program().to_owned();
@@ -187,7 +188,7 @@ impl Probe {
                 program: program(),
                 error: error.to_string(),
             },
-            Ok(End::TimedOut | End::Stuck) => Absence::TimedOut {
+            Ok(End::TimedOut | End::Stopped | End::Stuck) => Absence::TimedOut {
                 limit: self.time_limit,
             },
             Ok(End::Exited(status)) if status.success() => match self.read(&head.text()) {

@@ -18,6 +18,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::command::{CommandLine, Environment};
 
@@ -39,6 +40,8 @@ pub(crate) struct Order<'a> {
     pub(crate) time_limit: Duration,
     /// How long it has between being asked to stop and being killed, once the time is over. Zero: it is not asked.
     pub(crate) grace: Duration,
+    /// Ends it early, as if its time were over. None: nothing does.
+    pub(crate) stop: Option<&'a CancellationToken>,
 }
 
 /// Takes the output of a command, both streams as one.
@@ -52,8 +55,10 @@ pub(crate) trait Sink {
 pub(crate) enum End {
     /// By itself.
     Exited(ExitStatus),
-    /// It took too long and was killed.
+    /// It took too long and was killed, or ended when asked to stop.
     TimedOut,
+    /// The same before its time was over, because it was to end early.
+    Stopped,
     /// It took too long and could not be killed, being someone else's or stuck in the kernel.
     Stuck,
 }
@@ -74,7 +79,7 @@ pub(crate) async fn run(order: Order<'_>, sink: &mut impl Sink) -> Result<End, S
     let (mut group, mut output) = Group::start(&order)?;
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut phase = Phase::Running;
-    let mut deadline = Instant::now() + order.time_limit;
+    let mut deadline = later(order.time_limit);
     let mut is_open = true;
     loop {
         tokio::select! {
@@ -87,19 +92,16 @@ pub(crate) async fn run(order: Order<'_>, sink: &mut impl Sink) -> Result<End, S
                     break;
                 }
             }
-            () = sleep_until(deadline) => match phase {
-                Phase::Running if !order.grace.is_zero() => {
-                    group.signal(Signal::TERM);
-                    phase = Phase::Asked;
-                    deadline = Instant::now() + order.grace;
-                }
-                Phase::Running | Phase::Asked => {
-                    group.signal(Signal::KILL);
-                    phase = Phase::Killed;
-                    deadline = Instant::now() + KILL_PATIENCE;
-                }
-                Phase::Killed => return Ok(End::Stuck),
-            },
+            () = stopped(order.stop), if matches!(phase, Phase::Running) => {
+                (phase, deadline) = group.end(Reason::Stop, order.grace);
+            }
+            () = sleep_until(deadline) => {
+                (phase, deadline) = match phase {
+                    Phase::Running => group.end(Reason::TimeLimit, order.grace),
+                    Phase::Asked(reason) => group.end(reason, Duration::ZERO),
+                    Phase::Killed(_) => return Ok(End::Stuck),
+                };
+            }
         }
     }
     let status = group.finish().map_err(StartError::Failed)?;
@@ -108,7 +110,8 @@ pub(crate) async fn run(order: Order<'_>, sink: &mut impl Sink) -> Result<End, S
     }
     Ok(match phase {
         Phase::Running => End::Exited(status),
-        Phase::Asked | Phase::Killed => End::TimedOut,
+        Phase::Asked(Reason::TimeLimit) | Phase::Killed(Reason::TimeLimit) => End::TimedOut,
+        Phase::Asked(Reason::Stop) | Phase::Killed(Reason::Stop) => End::Stopped,
     })
 }
 
@@ -116,8 +119,30 @@ pub(crate) async fn run(order: Order<'_>, sink: &mut impl Sink) -> Result<End, S
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Running,
-    Asked,
-    Killed,
+    /// It was asked to stop.
+    Asked(Reason),
+    /// It was killed.
+    Killed(Reason),
+}
+
+/// Why a command does not end by itself.
+#[derive(Debug, Clone, Copy)]
+enum Reason {
+    TimeLimit,
+    Stop,
+}
+
+/// A time from now; one that the clock cannot name is never reached.
+fn later(wait: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+    Instant::now() + wait.min(NEVER)
+}
+
+async fn stopped(stop: Option<&CancellationToken>) {
+    match stop {
+        Some(stop) => stop.cancelled().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn read_some(output: &pipe::Receiver, buffer: &mut [u8]) -> io::Result<usize> {
@@ -197,6 +222,17 @@ impl Group {
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Asks the group to stop and says until when it has time for that; without any time kills it.
+    fn end(&self, reason: Reason, grace: Duration) -> (Phase, Instant) {
+        if grace.is_zero() {
+            self.signal(Signal::KILL);
+            (Phase::Killed(reason), later(KILL_PATIENCE))
+        } else {
+            self.signal(Signal::TERM);
+            (Phase::Asked(reason), later(grace))
         }
     }
 

@@ -1,11 +1,11 @@
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use rustix::process::{Pid, test_kill_process};
+use tokio_util::sync::CancellationToken;
 
 use super::{End, Head, Order, StartError, failure, last_words, run};
 use crate::command::{CommandLine, Environment};
+use crate::testing::{assert_gone, pid_in, until_exists};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -20,6 +20,7 @@ async fn run_for(script: &str, time_limit: Duration, grace: Duration) -> (End, S
         environment: &Environment::default(),
         time_limit,
         grace,
+        stop: None,
     };
     let end = run(order, &mut head).await.expect("a shell can be started");
     (end, head.text())
@@ -27,30 +28,6 @@ async fn run_for(script: &str, time_limit: Duration, grace: Duration) -> (End, S
 
 async fn run_long(script: &str) -> (End, String) {
     run_for(script, LONG, Duration::ZERO).await
-}
-
-/// Waits until a process is gone; a zombie counts as gone where that can be told.
-async fn assert_gone(pid: i32) {
-    let pid = Pid::from_raw(pid).expect("it is a process");
-    let is_zombie = || {
-        fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).is_ok_and(|stat| {
-            stat.rsplit(')')
-                .next()
-                .is_some_and(|rest| rest.starts_with(" Z"))
-        })
-    };
-    for _ in 0..2000 {
-        if test_kill_process(pid).is_err() || is_zombie() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("process {pid:?} is still there");
-}
-
-fn pid_in(path: &Path) -> i32 {
-    let text = fs::read_to_string(path).expect("the script wrote it");
-    text.trim().parse().expect("it is a number")
 }
 
 #[tokio::test]
@@ -100,6 +77,7 @@ async fn absent_program_is_told_from_one_that_cannot_be_run() {
             environment: &Environment::default(),
             time_limit: LONG,
             grace: Duration::ZERO,
+            stop: None,
         };
         match run(order, &mut Head::new(0)).await {
             Err(StartError::NotFound) => assert!(is_absent, "{program}"),
@@ -125,6 +103,7 @@ async fn program_is_looked_for_in_the_path_of_the_configuration() {
         environment: &environment,
         time_limit: LONG,
         grace: Duration::ZERO,
+        stop: None,
     };
     let mut head = Head::new(100);
     run(order, &mut head).await.expect("it is found");
@@ -162,6 +141,23 @@ async fn command_that_ignores_the_request_to_stop_is_killed() {
 }
 
 #[tokio::test]
+async fn command_that_is_stopped_early_says_so() {
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let order = Order {
+        command: &shell("sleep 1000"),
+        environment: &Environment::default(),
+        time_limit: Duration::MAX,
+        grace: LONG,
+        stop: Some(&stop),
+    };
+    let end = run(order, &mut Head::new(0))
+        .await
+        .expect("a shell can be started");
+    assert!(matches!(end, End::Stopped), "{end:?}");
+}
+
+#[tokio::test]
 async fn child_that_holds_the_output_open_does_not_hold_up_the_end() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let pid_file = directory.path().join("pid");
@@ -184,12 +180,7 @@ async fn dropped_run_kills_the_group() {
         pid_file.display()
     );
     let task = tokio::spawn(async move { run_for(&script, LONG, Duration::ZERO).await });
-    for _ in 0..2000 {
-        if pid_file.exists() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_exists(&pid_file).await;
     let pid = pid_in(&pid_file);
     task.abort();
     assert!(task.await.is_err_and(|error| error.is_cancelled()));
