@@ -1,1 +1,87 @@
-//! helix: the command line of Helix for people.
+//! `helix`, the command line of Helix for people.
+//!
+//! This room is a client of the agent's gRPC contract and nothing more: it owns
+//! the arguments, the connection with its reconnecting, and how events look to a
+//! person or to a program that reads `--json`. Only `helix up` starts an agent,
+//! in this very process, for a machine where nothing is set up.
+//!
+//! Start reading at [`arguments`], then `commands::run`, which uses everything
+//! else. Rules without input and output are in `client::cursor` (what was seen),
+//! `queue` (who is next) and `render` (events to text).
+
+mod arguments;
+mod client;
+mod commands;
+mod error;
+mod exit;
+mod json;
+mod payloads;
+mod render;
+mod screen;
+mod signals;
+mod summary;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::screen::Screen;
+
+/// Runs the program with the arguments of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are data and no error; clap knows which is which.
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Success
+            };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let screen = Arc::new(Screen::new(
+        arguments.common.color,
+        arguments.common.output(),
+    ));
+    let outcome = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(dispatch(arguments, &screen));
+            // A thread that is stuck in a write must not keep the program.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(source) => Err(Error::Runtime { source }),
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            screen.error(&error);
+            error.exit().into()
+        }
+    }
+}
+
+async fn dispatch(arguments: Arguments, screen: &Arc<Screen>) -> Result<Exit, Error> {
+    let common = &arguments.common;
+    match arguments.command {
+        Command::Run(run) => commands::run::execute(common, *run, screen).await,
+        Command::Attach(attach) => commands::attach::execute(common, attach, screen).await,
+        Command::Logs(logs) => commands::logs::execute(common, logs, screen).await,
+        Command::Cancel(cancel) => commands::cancel::execute(common, cancel, screen).await,
+        Command::Ps(ps) => commands::ps::execute(common, ps, screen).await,
+        Command::Capacity(capacity) => commands::capacity::execute(common, capacity, screen).await,
+        Command::Drain(drain) => commands::drain::execute(common, drain, screen).await,
+        Command::Resume => commands::resume::execute(common, screen).await,
+    }
+}

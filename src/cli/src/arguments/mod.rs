@@ -1,0 +1,276 @@
+//! What may be said on the command line, and what the help teaches.
+//!
+//! Only shapes and ranges are checked here. Files are opened and hosts are asked
+//! by whoever needs them.
+
+pub(crate) mod payload;
+mod run;
+pub(crate) mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::run::RunArguments;
+use crate::exit::EXIT_CODES;
+
+/// Runs test work items on Helix agents and shows what became of them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "helix",
+    version,
+    propagate_version = true,
+    after_help = "`helix help COMMAND` explains a command and gives examples.",
+    after_long_help = EXIT_CODES,
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The agent: `host:port`, or a URL that says `http` or `https`.
+    ///
+    /// Without a scheme, an address of this machine means `http`, every other
+    /// one `https`. The port is 7420 unless given.
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDR",
+        env = "HELIX_AGENT",
+        default_value = "127.0.0.1:7420",
+        help_heading = "Connection"
+    )]
+    pub(crate) agent: String,
+    /// Certificates (PEM) that the agent's certificate must lead to.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "HELIX_CA",
+        help_heading = "Connection"
+    )]
+    pub(crate) ca: Option<PathBuf>,
+    /// The certificate (PEM) that the agent is to know us by.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "HELIX_CERT",
+        requires = "key",
+        help_heading = "Connection"
+    )]
+    pub(crate) cert: Option<PathBuf>,
+    /// The private key (PEM) of `--cert`.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "HELIX_KEY",
+        requires = "cert",
+        help_heading = "Connection"
+    )]
+    pub(crate) key: Option<PathBuf>,
+    /// Name expected in the agent's certificate, where it is not that of ADDR.
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Connection")]
+    pub(crate) server_name: Option<String>,
+    /// How long to try to get back to an agent that fell silent.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        default_value = "2m",
+        value_parser = values::duration,
+        help_heading = "Connection"
+    )]
+    pub(crate) patience: Duration,
+    /// Write one JSON object a line to standard output: every event, every row.
+    #[arg(long, global = true, help_heading = "Output")]
+    json: bool,
+    /// When to use colour and a moving status line.
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t = ColorChoice::Auto,
+        help_heading = "Output"
+    )]
+    pub(crate) color: ColorChoice,
+}
+
+impl Common {
+    /// What standard output carries.
+    pub(crate) fn output(&self) -> OutputFormat {
+        if self.json {
+            OutputFormat::Json
+        } else {
+            OutputFormat::Text
+        }
+    }
+}
+
+/// What standard output carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OutputFormat {
+    /// Text for people, and a work item's own bytes.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` or `TERM=dumb` says no.
+    Auto,
+    /// Always, in a pipe too.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a command on an agent, follow it, and exit as it did.
+    Run(Box<RunArguments>),
+    /// Follow an attempt, running or ended.
+    Attach(AttachArguments),
+    /// Print what an attempt wrote.
+    Logs(LogsArguments),
+    /// Ask an attempt to end.
+    Cancel(CancelArguments),
+    /// List attempts.
+    Ps(PsArguments),
+    /// Show what an agent can take, and why not more.
+    Capacity(CapacityArguments),
+    /// Let an agent finish what runs and take nothing new.
+    Drain(DrainArguments),
+    /// Let a drained agent take work again.
+    Resume,
+}
+
+/// Follow an attempt, running or ended.
+///
+/// Shows the attempt from the beginning, or from a place in its console, and
+/// exits as the work item did. Ctrl-C ends the following, not the attempt.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  helix attach parser-tests-6f1c03d2a9b4.1
+  helix attach parser-tests-6f1c03d2a9b4.1 --from 1048576")]
+pub(crate) struct AttachArguments {
+    /// The attempt, as `helix run` and `helix ps` name it.
+    pub(crate) attempt: String,
+    /// Leave out this many bytes of the console.
+    #[arg(long, value_name = "OFFSET", default_value_t = 0)]
+    pub(crate) from: u64,
+}
+
+/// Print what an attempt wrote.
+///
+/// Standard output goes to standard output and standard error to standard
+/// error. Without `--follow` it stops where the console ends now.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  helix logs parser-tests-6f1c03d2a9b4.1 > console.txt
+  helix logs -f parser-tests-6f1c03d2a9b4.1")]
+pub(crate) struct LogsArguments {
+    /// The attempt, as `helix run` and `helix ps` name it.
+    pub(crate) attempt: String,
+    /// Go on until the attempt has ended.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Leave out this many bytes of the console.
+    #[arg(long, value_name = "OFFSET", default_value_t = 0)]
+    pub(crate) from: u64,
+}
+
+/// Ask an attempt to end: SIGTERM, and SIGKILL after the grace.
+///
+/// Comes back when the agent has noted the wish, not when the attempt has ended.
+/// A second cancel can shorten the grace, not lengthen it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  helix cancel parser-tests-6f1c03d2a9b4.1
+  helix cancel parser-tests-6f1c03d2a9b4.1 --grace 0s --reason 'wrong branch'")]
+pub(crate) struct CancelArguments {
+    /// The attempt, as `helix run` and `helix ps` name it.
+    pub(crate) attempt: String,
+    /// Time between asking and killing, up to 10m [default: the work item's own].
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) grace: Option<Duration>,
+    /// Why, for the agent's log.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+}
+
+/// List attempts, newest first.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  helix ps
+  helix ps --all --json | jq -r 'select(.verdict.kind == \"failed\") | .attempt_id'")]
+pub(crate) struct PsArguments {
+    /// Include attempts that have ended.
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Show at most this many.
+    #[arg(long, value_name = "NUMBER", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+}
+
+/// Show what an agent can take, and why not more.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  helix capacity
+  helix capacity --watch
+  helix capacity --json | jq .free.slots")]
+pub(crate) struct CapacityArguments {
+    /// Show it again after every change, until Ctrl-C.
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+/// Let an agent finish what runs and take nothing new.
+///
+/// Lasts over restarts of the agent, until `helix resume`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  helix drain --reason 'kernel update at noon'")]
+pub(crate) struct DrainArguments {
+    /// Why, for other operators.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_description_of_the_arguments_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key() {
+        let error = Arguments::try_parse_from(["helix", "--cert", "a.pem", "ps"]).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            clap::error::ErrorKind::MissingRequiredArgument
+        );
+    }
+}

@@ -1,0 +1,254 @@
+//! What can go wrong, in words for people: what, why, and what to do.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::client::answer::{Answer, Broken, Refusal, reason};
+use crate::client::{Address, AddressError};
+use crate::exit::Exit;
+use crate::render::units;
+
+/// Why a command ended without doing what it was asked.
+///
+/// `Display` says what was being done; the cause is the source.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// No runtime: the machine is out of threads or descriptors.
+    #[error("cannot start the program's runtime")]
+    Runtime {
+        #[source]
+        source: io::Error,
+    },
+    /// `--agent` is no address.
+    #[error("cannot use `{address}` as the address of an agent")]
+    Address {
+        address: String,
+        #[source]
+        source: AddressError,
+    },
+    /// The certificates or the key cannot be used.
+    #[error("cannot set up the connection to `{address}`")]
+    Tls {
+        address: String,
+        #[source]
+        source: tonic::transport::Error,
+    },
+    /// TLS without anybody to trust.
+    #[error("cannot check who answers at `{address}` without `--ca`")]
+    NoAuthority { address: String },
+    /// An option that would have no effect.
+    #[error("cannot use `{option}` with `{address}`, which speaks no TLS")]
+    TlsOptionWithoutTls {
+        option: &'static str,
+        address: String,
+    },
+    /// Nobody answers.
+    #[error("cannot reach the agent at `{address}`")]
+    Unreachable {
+        address: String,
+        #[source]
+        source: tonic::transport::Error,
+    },
+    /// The connection broke and did not come back.
+    #[error(
+        "lost the agent at `{address}` and did not get back within {}",
+        units::duration(*patience)
+    )]
+    Lost {
+        address: Box<Address>,
+        patience: Duration,
+        attempt_id: String,
+        console_offset: u64,
+        cause: Broken,
+    },
+    /// The agent did not take a work item.
+    #[error("the agent refused `{name}`")]
+    Refused { name: String, refusal: Box<Refusal> },
+    /// A call failed.
+    #[error("cannot {what}")]
+    Call { what: String, answer: Answer },
+    /// A file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// A payload cannot be made.
+    #[error("cannot use the payload `{}`", path.display())]
+    Payload {
+        path: PathBuf,
+        #[source]
+        source: crate::payloads::PayloadError,
+    },
+    /// A variable to pass on is not there.
+    #[error("cannot pass on the variable `{name}`")]
+    Variable {
+        name: String,
+        #[source]
+        source: VariableError,
+    },
+    /// A secret would travel for all to read.
+    #[error("will not send secrets to `{address}` without TLS")]
+    SecretsInTheClear { address: String },
+    /// Standard output or standard error cannot be written.
+    #[error("cannot write to {stream}")]
+    Output {
+        stream: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    /// Signals cannot be caught.
+    #[error("cannot listen for signals")]
+    Signals {
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why a variable cannot be passed on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VariableError {
+    /// It is not set.
+    #[error("it is not set in this environment")]
+    Unset,
+    /// The contract carries text.
+    #[error("its value is not UTF-8")]
+    NotText,
+    /// Masking it would mask half of the log.
+    #[error("its value has fewer than 3 bytes, which cannot be masked in a log")]
+    TooShort,
+}
+
+impl Error {
+    /// How the program ends.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Address { .. }
+            | Self::NoAuthority { .. }
+            | Self::TlsOptionWithoutTls { .. }
+            | Self::Variable { .. }
+            | Self::SecretsInTheClear { .. } => Exit::Usage,
+            Self::Unreachable { .. } | Self::Lost { .. } => Exit::Unreachable,
+            Self::Tls { .. } => Exit::NotPermitted,
+            Self::Refused { refusal, .. } => refusal_exit(refusal),
+            Self::Call { answer, .. } => match answer {
+                Answer::Refused(refusal) => refusal_exit(refusal),
+                Answer::Broken(_) => Exit::Unreachable,
+                Answer::Rejected { code, .. } => match code {
+                    Code::Unauthenticated | Code::PermissionDenied => Exit::NotPermitted,
+                    Code::OutOfRange | Code::InvalidArgument => Exit::Usage,
+                    Code::NotFound => Exit::NoInput,
+                    _ => Exit::Infrastructure,
+                },
+            },
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::NoInput,
+            Self::Payload { source, .. } => source.exit(),
+            Self::Read { .. } | Self::Output { .. } => Exit::InputOutput,
+            Self::Runtime { .. } | Self::Signals { .. } => Exit::Infrastructure,
+        }
+    }
+
+    /// The agent's own no, if that is what it was.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused { refusal, .. } => Some(refusal),
+            Self::Call {
+                answer: Answer::Refused(refusal),
+                ..
+            } => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// Why, from the outside to the inside.
+    pub(crate) fn causes(&self) -> Vec<String> {
+        let own = match self {
+            Self::Lost { cause, .. } => Some(cause.to_string()),
+            Self::Refused { refusal, .. } => Some(refusal.to_string()),
+            Self::Call { answer, .. } => Some(answer.to_string()),
+            _ => None,
+        };
+        let mut causes = Vec::from_iter(own);
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            let text = error.to_string();
+            // Wrappers without a word of their own, and those who repeat theirs.
+            if text != "transport error" && causes.last() != Some(&text) {
+                causes.push(text);
+            }
+            source = error.source();
+        }
+        causes
+    }
+
+    /// What to do.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { .. } => Some(
+                "`helix up` starts an agent on this machine; `--agent` or HELIX_AGENT names \
+                 another one"
+                    .to_owned(),
+            ),
+            Self::Lost {
+                attempt_id,
+                console_offset,
+                ..
+            } => Some(format!(
+                "the attempt may still run; `helix attach {attempt_id} --from {console_offset}` \
+                 continues here"
+            )),
+            Self::Refused { refusal, .. } => Some(refusal.hint()),
+            Self::Call { answer, .. } => match answer {
+                Answer::Refused(refusal) if refusal.reason == reason::UNKNOWN_ATTEMPT => {
+                    Some(refusal.hint())
+                }
+                Answer::Refused(_) | Answer::Broken(_) => None,
+                Answer::Rejected { code, .. } => match code {
+                    Code::Unimplemented => {
+                        Some("is this the address of a Helix agent of our version?".to_owned())
+                    }
+                    Code::Unauthenticated | Code::PermissionDenied => Some(
+                        "`--cert` and `--key` say who we are; the agent's configuration says who \
+                         may come"
+                            .to_owned(),
+                    ),
+                    Code::OutOfRange => {
+                        Some("`--from` lies beyond what the attempt has written".to_owned())
+                    }
+                    _ => None,
+                },
+            },
+            Self::NoAuthority { .. } => {
+                Some("say `--ca FILE`, or `http://` if the line itself is safe".to_owned())
+            }
+            Self::TlsOptionWithoutTls { .. } => Some("say `https://` in the address".to_owned()),
+            Self::Payload { source, .. } => source.hint(),
+            Self::SecretsInTheClear { .. } => {
+                Some("say `https://` in the address, with `--ca`".to_owned())
+            }
+            Self::Variable {
+                name,
+                source: VariableError::Unset,
+            } => Some(format!("set it, or leave out `{name}`")),
+            Self::Runtime { .. }
+            | Self::Address { .. }
+            | Self::Tls { .. }
+            | Self::Read { .. }
+            | Self::Variable { .. }
+            | Self::Output { .. }
+            | Self::Signals { .. } => None,
+        }
+    }
+}
+
+fn refusal_exit(refusal: &Refusal) -> Exit {
+    match refusal.code {
+        Code::InvalidArgument => Exit::Usage,
+        Code::NotFound => Exit::NoInput,
+        _ => Exit::Refused,
+    }
+}
