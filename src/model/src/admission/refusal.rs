@@ -144,7 +144,8 @@ pub struct Installation {
 /// How far an installation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The agent starts it because of this refusal.
+    /// The agent starts it because of this refusal; once, if several missing tools name the same
+    /// provisioner.
     ToStart {
         /// When it should be done, if there is experience or configuration to say so.
         expected_end: Option<SystemTime>,
@@ -238,21 +239,16 @@ impl Refusal {
             | Self::WrongQueue { .. }
             | Self::TooLarge { .. } => None,
             Self::Unhealthy { until, .. } => *until,
-            Self::MissingCapability { cooling_down, .. } => self
-                .retriable()
-                .then(|| {
-                    cooling_down
-                        .iter()
-                        .map(|cooling_down| cooling_down.until)
-                        .max()
-                })
-                .flatten(),
-            // All of them must be done, so one without an expected end leaves the whole without.
-            Self::Provisioning { installations } => installations
-                .iter()
-                .map(|installation| installation.phase.expected_end())
-                .collect::<Option<Vec<_>>>()
-                .and_then(|ends| ends.into_iter().max()),
+            Self::MissingCapability { .. } if !self.retriable() => None,
+            Self::MissingCapability {
+                installations,
+                cooling_down,
+                ..
+            } => {
+                let retries = cooling_down.iter().map(|cooling_down| cooling_down.until);
+                last_end(installations).map(|end| retries.chain(end).max())?
+            }
+            Self::Provisioning { installations } => last_end(installations)?,
             Self::SlotsFull { free_by, .. }
             | Self::CpuShort { free_by, .. }
             | Self::MemoryShort { free_by, .. }
@@ -283,6 +279,16 @@ impl std::error::Error for Refusal {}
 
 /// Asking again sooner than this would only make load.
 const SOONEST_RETRY: Duration = Duration::from_secs(1);
+
+/// When the last of some installations should be done: nothing if one of them has no expected end,
+/// for all of them must be done; no time if there are none.
+fn last_end(installations: &[Installation]) -> Option<Option<SystemTime>> {
+    let ends: Option<Vec<SystemTime>> = installations
+        .iter()
+        .map(|installation| installation.phase.expected_end())
+        .collect();
+    ends.map(|ends| ends.into_iter().max())
+}
 
 impl Phase {
     /// When the installation should be done, if known.

@@ -183,25 +183,26 @@ impl PressurePolicy {
 impl Default for PressurePolicy {
     fn default() -> Self {
         let sample = |cpu_some, memory_some, memory_full, io_full| PressureSample {
-            cpu_some: StallShare::percent(cpu_some),
+            cpu_some,
             memory_some: StallShare::percent(memory_some),
             memory_full: StallShare::percent(memory_full),
             io_full: StallShare::percent(io_full),
         };
-        // Waiting for a CPU is what a busy test machine does: it never makes a level above elevated
-        // by itself short of total stall. Waiting for memory is the road to the OOM killer.
+        // Waiting for a CPU is what a busy test machine does: it slows items down and breaks none,
+        // so alone it never takes more than a quarter of the slots. Waiting for memory is the road
+        // to the out-of-memory killer.
         Self {
             elevated: LevelThresholds {
-                enter: sample(80, 10, 3, 40),
-                leave: sample(60, 5, 1, 25),
+                enter: sample(StallShare::percent(95), 10, 3, 40),
+                leave: sample(StallShare::percent(80), 5, 1, 25),
             },
             high: LevelThresholds {
-                enter: sample(95, 25, 10, 65),
-                leave: sample(80, 12, 5, 45),
+                enter: sample(StallShare::NEVER, 25, 10, 65),
+                leave: sample(StallShare::NEVER, 12, 5, 45),
             },
             critical: LevelThresholds {
-                enter: sample(100, 50, 25, 90),
-                leave: sample(95, 30, 12, 70),
+                enter: sample(StallShare::NEVER, 50, 25, 90),
+                leave: sample(StallShare::NEVER, 30, 12, 70),
             },
             rise_after: Duration::from_secs(5),
             fall_after: Duration::from_secs(30),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A share of time in hundredths of a percent, 0 to 10 000.
+/// A share of time in hundredths of a percent, 0 to 10 000; or [`StallShare::NEVER`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StallShare(u16);
 
@@ -15,6 +15,9 @@ impl StallShare {
     /// The whole time.
     pub const ALL: Self = Self(10_000);
 
+    /// More than the whole time: as a threshold, one that no reading reaches.
+    pub const NEVER: Self = Self(u16::MAX);
+
     /// A share from whole percent; more than 100 counts as 100.
     #[must_use]
     pub const fn percent(percent: u16) -> Self {
@@ -25,7 +28,7 @@ impl StallShare {
         }
     }
 
-    /// The share in hundredths of a percent.
+    /// The share in hundredths of a percent; the largest number for [`StallShare::NEVER`].
     #[must_use]
     pub fn hundredths(self) -> u16 {
         self.0
@@ -58,7 +61,10 @@ impl StallShare {
 
 impl fmt::Display for StallShare {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}.{:02} %", self.0 / 100, self.0 % 100)
+        match *self {
+            Self::NEVER => formatter.write_str("never"),
+            Self(hundredths) => write!(formatter, "{}.{:02} %", hundredths / 100, hundredths % 100),
+        }
     }
 }
 
@@ -141,5 +147,7 @@ mod tests {
         check("NaN", None);
         check(".5", None);
         assert_eq!(StallShare::percent(u16::MAX), StallShare::ALL);
+        assert!(StallShare::ALL < StallShare::NEVER);
+        assert_eq!(StallShare::NEVER.to_string(), "never");
     }
 }

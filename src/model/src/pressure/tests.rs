@@ -70,6 +70,20 @@ fn level_falls_only_when_calm_lasts_and_only_as_far_as_it_does() {
 }
 
 #[test]
+fn busy_cpus_alone_take_a_quarter_of_the_slots_at_most() {
+    let (policy, mut gauge) = (PressurePolicy::default(), PressureGauge::default());
+    let cpu_some = StallShare::ALL;
+    let sample = PressureSample {
+        cpu_some,
+        ..PressureSample::default()
+    };
+    for second in 0..600 {
+        gauge.observe(&sample, &policy, at(second));
+    }
+    assert_eq!(gauge.level(), Elevated);
+}
+
+#[test]
 fn clock_set_back_starts_the_wait_anew() {
     check(&[
         (100, 50, Calm),

@@ -387,6 +387,17 @@ fn tool_whose_installation_failed_is_missing_until_it_is_tried_again() {
     );
     check(&partly, "MISSING_CAPABILITY", true, Some(600));
 
+    let unknown = with(vec![
+        provisioner("n", "node", &[], running(50, None)),
+        provisioner("r", "ruby", &[], cooling(700)),
+    ]);
+    check(&unknown, "MISSING_CAPABILITY", true, None);
+    let later = with(vec![
+        provisioner("n", "node", &[], running(50, Some(900))),
+        provisioner("r", "ruby", &[], cooling(700)),
+    ]);
+    check(&later, "MISSING_CAPABILITY", true, Some(800));
+
     let hopeless = with(vec![provisioner("r", "ruby", &[], cooling(700))]);
     check(&hopeless, "MISSING_CAPABILITY", false, None);
 
