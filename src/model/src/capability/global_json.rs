@@ -16,7 +16,9 @@ pub(super) struct SdkEntry {
     pub(super) version: Option<String>,
     /// `rollForward`, if it is there and a text.
     pub(super) roll_forward: Option<String>,
-    /// The line of whichever of the two came last, counted from 1.
+    /// `allowPrerelease`, if it is there.
+    pub(super) allow_pre_release: Option<bool>,
+    /// The line of whichever of them came last, counted from 1.
     pub(super) line: usize,
 }
 
@@ -26,16 +28,14 @@ pub(super) fn read_sdk_entry(text: &str) -> Result<SdkEntry, RequirementFileErro
     let mut entry = SdkEntry::default();
     scanner.members(0, &mut |scanner, key| match key {
         "sdk" if scanner.peek() == Some('{') => scanner.members(1, &mut |scanner, key| {
-            let field = match key {
-                "version" => &mut entry.version,
-                "rollForward" => &mut entry.roll_forward,
+            let line = scanner.line();
+            match key {
+                "version" => entry.version = Some(scanner.text_of(key)?),
+                "rollForward" => entry.roll_forward = Some(scanner.text_of(key)?),
+                "allowPrerelease" => entry.allow_pre_release = Some(scanner.truth_of(key)?),
                 _ => return scanner.skip_value(1),
-            };
-            if scanner.peek() != Some('"') {
-                return Err(scanner.error(format!("`sdk.{key}` is not a text")));
             }
-            entry.line = scanner.line();
-            *field = Some(scanner.string()?);
+            entry.line = line;
             Ok(())
         }),
         _ => scanner.skip_value(0),
@@ -144,6 +144,25 @@ impl<'text> Scanner<'text> {
                 return Err(self.error("a `,` or `}` should be here"));
             }
         }
+    }
+
+    /// Takes the value of a member of `sdk` that must be a text.
+    fn text_of(&mut self, key: &str) -> Result<String, RequirementFileError> {
+        match self.peek() {
+            Some('"') => self.string(),
+            Some(_) | None => Err(self.error(format!("`sdk.{key}` is not a text"))),
+        }
+    }
+
+    /// Takes the value of a member of `sdk` that must be true or false.
+    fn truth_of(&mut self, key: &str) -> Result<bool, RequirementFileError> {
+        for (word, truth) in [("true", true), ("false", false)] {
+            if self.rest().starts_with(word) {
+                self.at += word.len();
+                return Ok(truth);
+            }
+        }
+        Err(self.error(format!("`sdk.{key}` is neither true nor false")))
     }
 
     /// Passes over a value of whatever kind.

@@ -18,9 +18,8 @@ pub enum RequirementFile {
         /// What the version is of.
         capability: CapabilityName,
     },
-    /// `global.json` of the .NET SDK: `sdk.version`, widened as `sdk.rollForward` says.
-    ///
-    /// A pre-release of the SDK counts only where the file names a pre-release itself.
+    /// `global.json` of the .NET SDK: `sdk.version`, widened as `sdk.rollForward` says. Pre-releases
+    /// count unless `sdk.allowPrerelease` is false, as for the SDK itself.
     GlobalJson {
         /// What the SDK's version is of.
         capability: CapabilityName,
@@ -200,7 +199,10 @@ fn sdk_range(entry: &SdkEntry) -> Result<Option<VersionRange>, RequirementFileEr
     };
     let policy = entry.roll_forward.as_deref().map(str::to_ascii_lowercase);
     let Some(text) = &entry.version else {
-        return Ok(policy.is_some().then(VersionRange::any));
+        return Ok(policy.is_some().then(|| match entry.allow_pre_release {
+            None | Some(true) => VersionRange::any(),
+            Some(false) => VersionRange::releases(),
+        }));
     };
     let text: String = text.chars().take(200).collect();
     let version = Version::parse(&text)
@@ -233,7 +235,8 @@ fn sdk_range(entry: &SdkEntry) -> Result<Option<VersionRange>, RequirementFileEr
             VersionRange::at_least_within(version, root(major.to_string())?)
         }
         Some("major" | "latestmajor") => VersionRange::at_least(version),
-        Some("disable") => VersionRange::exactly(version),
+        // Exactly this one, whatever is said of pre-releases.
+        Some("disable") => return Ok(Some(VersionRange::exactly(version))),
         Some(_) => {
             let given = entry.roll_forward.as_deref().unwrap_or_default();
             let given: String = given.chars().take(40).collect();
@@ -242,5 +245,8 @@ fn sdk_range(entry: &SdkEntry) -> Result<Option<VersionRange>, RequirementFileEr
             )));
         }
     };
-    Ok(Some(range))
+    Ok(Some(match entry.allow_pre_release {
+        None | Some(true) => range.with_pre_releases(),
+        Some(false) => range,
+    }))
 }

@@ -283,14 +283,38 @@ fn global_json_rolls_forward_as_the_sdk_does() {
         &["9.0.100-preview.7", "9.0.200-preview.1"],
     );
     check(rc, "disable", &[rc], &[later, "9.0.100"]);
-    check("9.0.203", "latestPatch", &[], &["9.0.204-preview.1"]);
+    check(
+        "9.0.203",
+        "latestPatch",
+        &["9.0.204-preview.1"],
+        &["9.0.203-preview.1", "9.0.300-preview.1"],
+    );
+    check("9.0.203", "latestMajor", &["10.0.100-preview.1"], &[]);
+}
+
+#[test]
+fn global_json_can_refuse_pre_releases() {
+    let check = |text: &str, expected: &[&str]| {
+        let text = format!("{{\"sdk\": {{\"allowPrerelease\": false, {text}}}}}");
+        check_global_json(&text, Ok(expected));
+    };
+    check(
+        r#""version": "9.0.203""#,
+        &["dotnet-sdk >=9.0.203, <9.0.300"],
+    );
+    check(
+        r#""version": "9.0.203", "rollForward": "major""#,
+        &["dotnet-sdk >=9.0.203"],
+    );
+    check(r#""rollForward": "major""#, &["dotnet-sdk >=0"]);
+    check("", &[]);
 }
 
 #[test]
 fn global_json_is_found_whatever_stands_around_it() {
     check_global_json(
         r#"{"sdk":{"version":"9.0.203"}}"#,
-        Ok(&["dotnet-sdk >=9.0.203, <9.0.300"]),
+        Ok(&["dotnet-sdk >=9.0.203, <9.0.300, *"]),
     );
     check_global_json(r#"{"sdk":{"version":"9.0"}}"#, Ok(&["dotnet-sdk 9.0"]));
     check_global_json(
@@ -311,7 +335,7 @@ fn global_json_is_found_whatever_stands_around_it() {
 }
 "#;
     let text = format!("\u{feff}{}", text.replace('\n', "\r\n"));
-    check_global_json(&text, Ok(&["dotnet-sdk >=9.0.101, 9.0"]));
+    check_global_json(&text, Ok(&["dotnet-sdk >=9.0.101, 9.0, *"]));
 }
 
 #[test]
@@ -342,6 +366,10 @@ fn global_json_that_cannot_be_read_says_where() {
     check(
         r#"{"sdk":{"version":9}}"#,
         "line 1: `sdk.version` is not a text",
+    );
+    check(
+        r#"{"sdk":{"allowPrerelease":"yes"}}"#,
+        "line 1: `sdk.allowPrerelease` is neither true nor false",
     );
     check(
         "{\"sdk\":{\n\"version\":\"nine\"}}",

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::mem;
 use std::str::FromStr;
 
-use super::{Version, VersionError};
+use super::{Tail, Version, VersionError, zero};
 
 /// The longest range, in bytes.
 pub const MAX_RANGE_BYTES: usize = 1024;
@@ -24,8 +24,9 @@ pub const MAX_RANGE_BYTES: usize = 1024;
 /// | `>=16, <17` | all of them; a blank does for the comma |
 /// | `14 || >=16` | any of them |
 ///
-/// A pre-release is in a range only if the range names one (`>=17-rc.1`) or is `*`; and `<17` has
-/// no pre-release of 17. A build (`+6`) is looked at only where the range has one.
+/// A pre-release is in a range only if what it has to match all of names one (`>=17-rc.1`) or has a
+/// `*` (`>=17, *`); and `<17` has no pre-release of 17 even then. A build (`+6`) is looked at only
+/// where the range has one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VersionRange {
     /// Never empty.
@@ -126,6 +127,25 @@ impl VersionRange {
         Self {
             alternatives: vec![vec![Comparator::AtLeast(least)]],
         }
+    }
+
+    /// All versions but pre-releases.
+    pub(crate) fn releases() -> Self {
+        let zero = Version {
+            text: "0".to_owned(),
+            release: vec![zero()],
+            tail: Tail::None,
+            build: Vec::new(),
+        };
+        Self::at_least(zero)
+    }
+
+    /// The same range with the pre-releases between its bounds.
+    pub(crate) fn with_pre_releases(mut self) -> Self {
+        for comparators in &mut self.alternatives {
+            comparators.push(Comparator::Any);
+        }
+        self
     }
 
     /// What is in this range or in the other.

@@ -276,6 +276,7 @@ fn pre_release_is_only_taken_by_who_names_one() {
         &["9.0.100-rc.2", "9.5"],
         &["10", "9.0.100-beta"],
     );
+    check_range(">=16, <18, *", &["17-rc.1", "17"], &["16-rc.1", "18-rc.1"]);
     // One alternative that names a pre-release does not open the others.
     check_range("8 || >=9-rc.1", &["9-rc.1"], &["8.1-rc.1"]);
 }
