@@ -20,6 +20,9 @@ pub const MAX_CONTROL_FRAME: usize = 64 << 10;
 
 const PREFIX: usize = 4;
 
+/// What a decoder keeps allocated between frames; one large frame is no reason to stay large.
+const KEPT_CAPACITY: usize = 64 << 10;
+
 /// Why a frame could not be written or read. Past any of these the connection is of no more use.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
@@ -83,6 +86,9 @@ impl Decoder {
         };
         let message = serde_json::from_slice(json).map_err(FrameError::Malformed)?;
         self.buffer.drain(..PREFIX + length);
+        if self.buffer.is_empty() && self.buffer.capacity() > KEPT_CAPACITY {
+            self.buffer = Vec::new();
+        }
         Ok(Some(message))
     }
 

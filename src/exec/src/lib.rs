@@ -4,7 +4,7 @@
 //!
 //! - the **launcher** ([`launcher`]), one small single-threaded process per machine. It obeys one
 //!   user over a unix socket, checks each request against its own configuration and forks;
-//! - the **supervisor** ([`supervisor`]), one process per attempt. It owns the pipes, the timers
+//! - the **supervisor** (`supervisor`), one process per attempt. It owns the pipes, the timers
 //!   and the kill, and outlives both the launcher and whoever asked for the launch;
 //! - the **spool** ([`spool`]), one directory per attempt, the only thing that has to survive: the
 //!   console bytes, an index of (offset, time, stream), and the status. Whoever wants the output
@@ -26,7 +26,7 @@ mod mask;
 pub mod os_text;
 pub mod request;
 pub mod spool;
-pub mod supervisor;
+mod supervisor;
 mod sys;
 
 pub use identity::{Liveness, ProcessId, ProcessIdentity};

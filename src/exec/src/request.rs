@@ -136,8 +136,28 @@ impl<'de> Deserialize<'de> for Needles {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A request without limits or surroundings, for tests to change.
+    pub(crate) fn request() -> LaunchRequest {
+        LaunchRequest {
+            command: vec!["/bin/true".into()],
+            environment: Vec::new(),
+            working_directory: "/".into(),
+            spool: "/spool".into(),
+            umask: 0o022,
+            limits: Limits {
+                wall: None,
+                silence: None,
+                grace: Duration::ZERO,
+                output_bytes: None,
+            },
+            streams: OutputStreams::Separate,
+            spool_limits: SpoolLimits::default(),
+            needles: Needles::default(),
+        }
+    }
 
     #[test]
     fn needles_survive_the_wire_and_stay_out_of_debug() {

@@ -6,20 +6,35 @@
 
 pub mod config;
 pub mod message;
+mod place;
+mod policy;
+pub mod program;
+mod serve;
 
 pub use config::{Config, Maxima, Roots};
 pub use message::{Refusal, Reply, Request};
+pub(crate) use place::Place;
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, lchown};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{dup2_stdin, geteuid};
+
+use crate::supervisor;
+use crate::sys;
+use serve::Outcome;
 
 /// Where a launcher hears of its clients.
 #[derive(Debug)]
 pub enum Listen {
-    /// A socket to be made at this path, readable and writable for its owner only unless the
-    /// caller changes that; a stale one is replaced.
+    /// A socket to be made at this path, owned by and open to [`Config::client_uid`] alone. One
+    /// that nobody listens on any more is replaced.
     Path(PathBuf),
     /// A socket that listens already, as a service manager hands it over.
     Listener(UnixListener),
@@ -31,9 +46,9 @@ pub enum Listen {
 #[derive(Debug, thiserror::Error)]
 pub enum LauncherError {
     /// A system call failed.
-    #[error("launcher failed to {operation}")]
+    #[error("{operation}")]
     System {
-        /// What it was doing, as in "listen on `/run/helix/launcher`".
+        /// What was to be done, as in "listen on `/run/helix/launcher`".
         operation: String,
         /// What the system said.
         #[source]
@@ -41,11 +56,47 @@ pub enum LauncherError {
     },
 }
 
-/// Serves launch requests until SIGTERM, or until the one connected client is gone. Supervisors
-/// run on; in their processes this never returns.
-pub fn run(config: Config, listen: Listen) -> Result<(), LauncherError> {
-    let _ = (config, listen);
-    Ok(())
+impl LauncherError {
+    fn new(operation: impl Into<String>, source: io::Error) -> Self {
+        Self::System { operation: operation.into(), source }
+    }
+}
+
+/// A socket, ready to be served.
+enum Socket {
+    Listening(UnixListener),
+    Connected(UnixStream),
+}
+
+/// Serves launch requests until SIGTERM or SIGINT, or until the one connected client is gone.
+/// Supervisors run on; in their processes this never returns.
+///
+/// From here on this process makes files that only its user can read, holds back all signals, and
+/// keeps every descriptor it was started with from the commands.
+pub fn run(config: &Config, listen: Listen) -> Result<(), LauncherError> {
+    sys::mark_close_on_exec(3)
+        .map_err(|error| LauncherError::new("keep its descriptors to itself", error))?;
+    umask(Mode::from_bits_truncate(0o077));
+    let (socket, made) = match listen {
+        Listen::Path(path) => (Socket::Listening(make_socket(&path, config.client_uid)?), Some(path)),
+        Listen::Listener(listener) => (Socket::Listening(listener), None),
+        Listen::Connected(stream) => (Socket::Connected(stream), None),
+    };
+    if let Socket::Listening(listener) = &socket {
+        listener
+            .set_nonblocking(true)
+            .map_err(|error| LauncherError::new("set up its socket", error))?;
+    }
+    match serve::serve(config, socket)? {
+        Outcome::Supervise(job) => supervisor::run(*job),
+        Outcome::Stop => {
+            if let Some(path) = made {
+                // The next launcher replaces it anyway.
+                let _ = std::fs::remove_file(path);
+            }
+            Ok(())
+        }
+    }
 }
 
 /// Starts a program that is to [`run`] with [`inherited_connection`], and connects to it.
@@ -53,20 +104,39 @@ pub fn run(config: Config, listen: Listen) -> Result<(), LauncherError> {
 /// The connection takes the place of the program's standard input; all else is as `command` says.
 /// The child gets a process group of its own, so that an interrupt from a terminal reaches the
 /// caller alone.
-pub fn start_child(command: Command) -> io::Result<(UnixStream, Child)> {
-    use std::os::fd::OwnedFd;
-    use std::os::unix::process::CommandExt as _;
-    let mut command = command;
+pub fn start_child(mut command: Command) -> io::Result<(UnixStream, Child)> {
     let (ours, theirs) = UnixStream::pair()?;
     let child = command.stdin(OwnedFd::from(theirs)).process_group(0).spawn()?;
     Ok((ours, child))
 }
 
-/// In a program started by [`start_child`]: the connection to the caller.
+/// In a program started by [`start_child`]: the connection to the caller. Standard input is
+/// `/dev/null` afterwards, so this can be called once.
 pub fn inherited_connection() -> io::Result<UnixStream> {
-    use std::os::fd::{AsFd as _, OwnedFd};
-    let inherited: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
-    let stream = UnixStream::from(inherited);
+    let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     stream.peer_addr()?;
+    dup2_stdin(std::fs::File::open("/dev/null")?)?;
     Ok(stream)
+}
+
+fn make_socket(path: &Path, client_uid: u32) -> Result<UnixListener, LauncherError> {
+    let at = |source| LauncherError::new(format!("listen on `{}`", path.display()), source);
+    let listener = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
+            std::fs::remove_file(path).and_then(|()| UnixListener::bind(path))
+        }
+        result => result,
+    }
+    .map_err(at)?;
+    if geteuid().as_raw() != client_uid {
+        lchown(path, Some(client_uid), None).map_err(at)?;
+    }
+    Ok(listener)
+}
+
+/// Whether there is a socket that nobody listens on.
+fn is_stale(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
+        && UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }

@@ -14,7 +14,9 @@ use std::path::Path;
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, geteuid, unlinkat};
+use nix::unistd::{
+    AccessFlags, Gid, Uid, UnlinkatFlags, faccessat, fchown, fchownat, geteuid, unlinkat,
+};
 
 use super::SpoolError;
 use super::layout;
@@ -79,6 +81,15 @@ impl Directory {
         let Some((uid, gid)) = self.heir else { return Ok(()) };
         fchownat(&self.descriptor, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
             .map_err(|errno| system("hand over", name, errno.into()))
+    }
+
+    /// An error when there is a file of that name.
+    pub(crate) fn require_absent(&self, name: &str) -> Result<(), SpoolError> {
+        match faccessat(&self.descriptor, name, AccessFlags::F_OK, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(nix::Error::ENOENT) => Ok(()),
+            Ok(()) => Err(system("begin", name, io::ErrorKind::AlreadyExists.into())),
+            Err(errno) => Err(system("look for", name, errno.into())),
+        }
     }
 
     /// The whole of a small file; at most `limit` bytes of it.

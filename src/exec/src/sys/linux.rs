@@ -63,15 +63,15 @@ pub(crate) fn widen_pipe(pipe: impl AsFd, bytes: c_int) {
     let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(bytes));
 }
 
-/// Signals as something to poll: from its making on they do nothing else to this process.
+/// Signals as something to poll. From its making on no signal does anything else to this process,
+/// save those that cannot be held back.
 #[derive(Debug)]
 pub(crate) struct Signals(SignalFd);
 
 impl Signals {
     pub(crate) fn new() -> io::Result<Self> {
-        let mut set = SigSet::empty();
-        set.extend([Signal::SIGCHLD, Signal::SIGTERM]);
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None)?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
+        let set = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT]);
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Self(SignalFd::with_flags(&set, flags)?))
     }
@@ -79,8 +79,8 @@ impl Signals {
     /// The next signal that came in, if one has.
     pub(crate) fn next(&self) -> Option<Received> {
         let info = self.0.read_signal().ok().flatten()?;
-        let terminate = u32::try_from(libc::SIGTERM) == Ok(info.ssi_signo);
-        Some(if terminate { Received::Terminate } else { Received::Child })
+        let is_child = u32::try_from(libc::SIGCHLD) == Ok(info.ssi_signo);
+        Some(if is_child { Received::Child } else { Received::Terminate })
     }
 
     /// Readable when a signal is there.
@@ -104,8 +104,9 @@ pub(crate) fn process_entry(pid: ProcessId) -> io::Result<Option<ProcessEntry>> 
         .ok_or_else(|| io::Error::other("a line of the process table is not understood"))
 }
 
-/// All living descendants of this process but `leader`. Orphans of the tree are among them, as
-/// this process adopts them. A tree that changes meanwhile may show in part; not so an empty one.
+/// All descendants of this process but `leader`, the dead that nobody has collected included.
+/// Orphans of the tree are among them, as this process adopts them. Of a tree that changes
+/// meanwhile some may be missing, but then their parents are there, or have died since.
 pub(crate) fn list_tree(leader: ProcessId) -> io::Result<Vec<ProcessEntry>> {
     let mut entries = Vec::new();
     let mut pending = vec![own_pid()];
@@ -113,7 +114,7 @@ pub(crate) fn list_tree(leader: ProcessId) -> io::Result<Vec<ProcessEntry>> {
         for child in children_of(parent)? {
             pending.push(child);
             if child != leader {
-                entries.extend(process_entry(child)?.filter(|entry| !entry.is_zombie));
+                entries.extend(process_entry(child)?);
             }
         }
     }

@@ -20,10 +20,10 @@ use macos as system;
 
 pub(crate) use clone::{Fork, Start, StartFailure, exit_now, fork, start};
 pub(crate) use process::{mark_close_on_exec, own_pid, peek_exit, reap, usage_of_children};
-pub(crate) use socket::{bind_socket, connect_socket, peer_uid};
+pub(crate) use socket::{bind_socket, connect_socket, handed_over_listener, peer_uid};
 pub(crate) use system::{
     Signals, adopt_orphans, boot_id, clock, list_tree, name_process, open_directory_flags,
-    process_entry, send_signal, thread_count, widen_pipe,
+    process_entry, send_signal, widen_pipe,
 };
 
 use std::time::Duration;

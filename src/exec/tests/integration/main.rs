@@ -1,2 +1,4 @@
-//! x
-fn main() {}
+//! Launcher, supervisor and spool together: real processes, real signals, real files.
+
+mod ending;
+mod support;

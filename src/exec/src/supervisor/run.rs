@@ -1,0 +1,301 @@
+//! The supervisor's life, from the fork to its end.
+
+use std::io::{PipeWriter, Write as _};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::clients::Clients;
+use super::command;
+use super::course::{Action, Course, Event};
+use super::output::Output;
+use super::set_up::{Post, set_up};
+use super::tree::{Tree, listed};
+use super::{Job, SetUp, SetUpError};
+use crate::control::{Order, StopReason};
+use crate::frame::{self, MAX_CONTROL_FRAME};
+use crate::identity::ProcessIdentity;
+use crate::mask::Masker;
+use crate::spool::status::{Ended, Ending, Launched, ListedProcess, MAX_LISTED, OutputTotals};
+use crate::spool::{SpoolWriter, UnixNanos, layout};
+use crate::sys::{self, ProcessEntry, Received, Signals, StartFailure};
+
+/// How long clients that do not read are waited for at the end.
+const LAST_NOTICE: Duration = Duration::from_secs(1);
+
+/// Runs one attempt to its end, and ends this process.
+pub(crate) fn run(job: Job) -> ! {
+    let Job { mut request, work, spool, spool_path, client_uid, mut launcher } = job;
+    let masker = Masker::new(std::mem::take(&mut request.needles))
+        .map_err(|error| SetUpError::new("prepare the mask", std::io::Error::other(error)));
+    let post = masker.and_then(|masker| {
+        Ok((masker, set_up(spool, &spool_path, request.spool_limits)?))
+    });
+    let (masker, post) = match post {
+        Ok(post) => post,
+        Err(error) => {
+            tell(&mut launcher, &SetUp::Failed(error.into()));
+            sys::exit_now(1);
+        }
+    };
+    tell(&mut launcher, &SetUp::Ready(post.identity.clone()));
+    drop(launcher);
+    let Post { identity, signals, mut spool, listener } = post;
+    let mut clients = Clients::new(listener, client_uid);
+    let start = Start { identity, started_at: UnixNanos::now(), clock: sys::clock() };
+    let ended = match command::start(&request, &work) {
+        Err(failure) => {
+            let program = request.command.first().map(|program| program.as_os_str());
+            let program = program.unwrap_or_default().to_string_lossy();
+            let mask = |text: String| match &masker {
+                Some(masker) => masker.mask_text(&text),
+                None => text,
+            };
+            start.ended(could_not_start(&failure, &program, mask), &spool)
+        }
+        Ok(running) => {
+            spool.write_launched(Launched {
+                supervisor: start.identity.clone(),
+                command: running.pid,
+                started_at: start.started_at,
+            });
+            let supervision = Supervision {
+                signals,
+                output: Output::new(running.pipes, masker),
+                tree: Tree::new(running.pid),
+                course: Course::new(request.limits.clone(), start.clock),
+                grace: request.limits.grace,
+                first_byte: spool.position(),
+                leftovers: Vec::new(),
+                survivors: Vec::new(),
+                spool,
+                clients,
+            };
+            // The request may be large, and is of no more use.
+            drop(request);
+            let ended;
+            (ended, spool, clients) = supervision.run(start);
+            ended
+        }
+    };
+    let code = finish(ended, spool, clients);
+    sys::exit_now(code)
+}
+
+/// Writes the last status and tells everybody; the exit code of this process.
+fn finish(ended: Ended, mut spool: SpoolWriter, mut clients: Clients) -> i32 {
+    let written = spool.write_ended(ended);
+    if written.is_ok() {
+        clients.tell_ended();
+        let give_up_at = sys::clock() + LAST_NOTICE;
+        while !clients.flush_last() && sys::clock() < give_up_at {
+            wait_for(clients.polled(), Some(give_up_at));
+        }
+    }
+    // Without it a client is refused right away; nothing else hangs on it.
+    let _ = spool.directory().remove(layout::CONTROL_SOCKET);
+    // Without a last status, the end of this process is what there is to see.
+    i32::from(written.is_err())
+}
+
+fn tell(launcher: &mut PipeWriter, message: &SetUp) {
+    // A launcher that is gone does not need to know.
+    if let Ok(frame) = frame::encode(message, MAX_CONTROL_FRAME) {
+        let _ = launcher.write_all(&frame);
+    }
+}
+
+fn could_not_start(
+    failure: &StartFailure,
+    program: &str,
+    mask: impl FnOnce(String) -> String,
+) -> Ending {
+    Ending::CouldNotStart {
+        step: failure.step,
+        errno: failure.source.raw_os_error().unwrap_or(0),
+        message: mask(format!("`{program}`: {}", failure.source)),
+    }
+}
+
+/// When and by whom the command was started.
+struct Start {
+    identity: ProcessIdentity,
+    started_at: UnixNanos,
+    clock: Duration,
+}
+
+impl Start {
+    /// The last status, as far as it is known without a tree.
+    fn ended(self, ending: Ending, spool: &SpoolWriter) -> Ended {
+        Ended {
+            supervisor: self.identity,
+            ending,
+            wait_status: None,
+            started_at: self.started_at,
+            ended_at: UnixNanos::now(),
+            elapsed: sys::clock().saturating_sub(self.clock),
+            output: OutputTotals {
+                console_bytes: spool.position(),
+                raw_bytes: 0,
+                dropped_bytes: spool.dropped_bytes(),
+                lost_bytes: spool.lost_bytes(),
+            },
+            leftovers: Vec::new(),
+            leftovers_total: 0,
+            survivors: Vec::new(),
+            usage: sys::usage_of_children(),
+            spool_problems: Vec::new(),
+        }
+    }
+}
+
+/// A command that runs, and all that looks after it.
+struct Supervision {
+    signals: Signals,
+    output: Output,
+    tree: Tree,
+    course: Course,
+    grace: Duration,
+    /// Console offset of the command's first byte.
+    first_byte: u64,
+    leftovers: Vec<ProcessEntry>,
+    survivors: Vec<ProcessEntry>,
+    spool: SpoolWriter,
+    clients: Clients,
+}
+
+impl Supervision {
+    fn run(mut self, start: Start) -> (Ended, SpoolWriter, Clients) {
+        while !self.course.is_over() {
+            let now = sys::clock();
+            let notice = self.clients.tell(self.spool.position(), now);
+            let wake = self.course.next_tick().into_iter().chain(notice).min();
+            let ready = self.wait(wake);
+            if ready.output {
+                self.read_output();
+            }
+            if ready.signals {
+                self.take_signals();
+            }
+            if ready.clients {
+                self.take_orders();
+            }
+            self.event(Event::Tick);
+        }
+        self.output.finish(&mut self.spool);
+        let wait_status = self.tree.wait_status();
+        let ending = self.course.ending(wait_status);
+        self.tree.collect();
+        let mut ended = start.ended(ending, &self.spool);
+        ended.wait_status = wait_status;
+        ended.output.raw_bytes = self.output.raw_bytes();
+        let list = |entries: &[ProcessEntry]| -> Vec<ListedProcess> {
+            let show = |name: &str| self.output.mask_text(name);
+            entries.iter().take(MAX_LISTED).map(|entry| listed(entry, show)).collect()
+        };
+        ended.leftovers = list(&self.leftovers);
+        ended.leftovers_total = u32::try_from(self.leftovers.len()).unwrap_or(u32::MAX);
+        ended.survivors = list(&self.survivors);
+        (ended, self.spool, self.clients)
+    }
+
+    fn wait(&self, wake: Option<Duration>) -> Ready {
+        let signals = std::iter::once((self.signals.as_fd(), PollFlags::POLLIN));
+        let pipes = self.output.open_pipes().map(|pipe| (pipe, PollFlags::POLLIN));
+        let ready = wait_for(signals.chain(pipes).chain(self.clients.polled()), wake);
+        let pipes = 1..1 + self.output.open_pipes().count();
+        Ready {
+            signals: ready.first().is_some_and(|ready| *ready),
+            clients: ready.iter().skip(pipes.end).any(|ready| *ready),
+            output: ready.get(pipes).is_some_and(|pipes| pipes.contains(&true)),
+        }
+    }
+
+    fn read_output(&mut self) {
+        let before = self.output.raw_bytes();
+        self.output.read(&mut self.spool);
+        if self.output.raw_bytes() != before {
+            let produced = self.spool.position() - self.first_byte;
+            self.event(Event::Output { produced });
+        }
+    }
+
+    fn take_signals(&mut self) {
+        let mut has_child_ended = false;
+        while let Some(received) = self.signals.next() {
+            match received {
+                Received::Child => has_child_ended = true,
+                Received::Terminate => {
+                    let (reason, grace) = (StopReason::Interrupt, self.grace);
+                    self.event(Event::Stop { reason, grace });
+                }
+            }
+        }
+        if has_child_ended {
+            self.look_at_tree();
+        }
+    }
+
+    fn take_orders(&mut self) {
+        for order in self.clients.serve() {
+            let Order::Stop { reason, grace } = order;
+            self.event(Event::Stop { reason, grace });
+        }
+    }
+
+    fn look_at_tree(&mut self) {
+        self.tree.look_at_children();
+        if self.tree.wait_status().is_some() {
+            let is_gone = self.tree.others().is_empty();
+            self.event(if is_gone { Event::TreeGone } else { Event::CommandEnded });
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match self.course.on(event, sys::clock()) {
+            Action::Wait => {}
+            Action::Ask => self.tree.ask(),
+            Action::Kill => {
+                self.leftovers = self.tree.others();
+                self.kill();
+            }
+            Action::KillAgain => self.kill(),
+            Action::Look => self.look_at_tree(),
+            Action::GiveUp => self.survivors = self.tree.others(),
+        }
+    }
+
+    fn kill(&mut self) {
+        self.tree.kill();
+        self.look_at_tree();
+    }
+}
+
+/// What there is to do.
+struct Ready {
+    signals: bool,
+    output: bool,
+    clients: bool,
+}
+
+/// Waits until something is ready or the time has come; which of them are.
+fn wait_for<'a>(
+    polled: impl Iterator<Item = (std::os::fd::BorrowedFd<'a>, PollFlags)>,
+    wake: Option<Duration>,
+) -> Vec<bool> {
+    let mut polled: Vec<_> = polled.map(|(fd, flags)| PollFd::new(fd, flags)).collect();
+    let timeout = match wake {
+        None => PollTimeout::NONE,
+        // Rounded up: waking early means waking twice. What is too far is looked at again.
+        Some(wake) => {
+            let left = wake.saturating_sub(sys::clock()).as_micros().div_ceil(1000);
+            i32::try_from(left)
+                .ok()
+                .and_then(|left| PollTimeout::try_from(left).ok())
+                .unwrap_or(PollTimeout::MAX)
+        }
+    };
+    // An interrupted wait is like one whose time has come: all is looked at again.
+    let _ = poll(&mut polled, timeout);
+    polled.iter().map(|polled| polled.any().unwrap_or(true)).collect()
+}

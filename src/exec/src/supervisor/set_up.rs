@@ -1,0 +1,74 @@
+//! A fork of the launcher becomes a supervisor: on its own, the spool taken over, ready to listen.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+
+use super::SetUpError;
+use crate::identity::ProcessIdentity;
+use crate::spool::{Directory, SpoolLimits, SpoolWriter, layout};
+use crate::sys::{self, Signals};
+
+/// What process tables show.
+const NAME: &CStr = c"helix-supervise";
+
+/// What every supervisor has before it starts its command.
+pub(super) struct Post {
+    pub(super) identity: ProcessIdentity,
+    pub(super) signals: Signals,
+    pub(super) spool: SpoolWriter,
+    /// Listens, and does not block.
+    pub(super) listener: UnixListener,
+}
+
+/// Cuts this process loose from the launcher and takes the spool over.
+pub(super) fn set_up(
+    spool: Directory,
+    spool_path: &Path,
+    limits: SpoolLimits,
+) -> Result<Post, SetUpError> {
+    let signals = cut_loose()?;
+    let identity =
+        ProcessIdentity::of_self().map_err(|error| SetUpError::new("look itself up", error))?;
+    let spool = take_over(spool, limits).map_err(SetUpError::spool)?;
+    let directory = spool.directory();
+    // The socket is the lock: a second supervisor finds the name taken.
+    let listener = sys::bind_socket(directory.as_fd(), spool_path, layout::CONTROL_SOCKET)
+        .map_err(|error| SetUpError::new("make the control socket", error))?;
+    listener
+        .set_nonblocking(true)
+        .map_err(|error| SetUpError::new("set up the control socket", error))?;
+    directory.hand_over_by_name(layout::CONTROL_SOCKET).map_err(SetUpError::spool)?;
+    Ok(Post { identity, signals, spool, listener })
+}
+
+fn cut_loose() -> Result<Signals, SetUpError> {
+    let at = |step| move |errno: nix::Error| SetUpError::new(step, errno);
+    let signals = Signals::new().map_err(|error| SetUpError::new("catch signals", error))?;
+    setsid().map_err(at("make its own session"))?;
+    chdir(c"/").map_err(at("leave the launcher's directory"))?;
+    umask(Mode::from_bits_truncate(0o077));
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(|error| SetUpError::new("open /dev/null", error))?;
+    dup2_stdin(&null).map_err(at("give up the launcher's streams"))?;
+    dup2_stdout(&null).map_err(at("give up the launcher's streams"))?;
+    dup2_stderr(&null).map_err(at("give up the launcher's streams"))?;
+    sys::name_process(NAME);
+    sys::adopt_orphans().map_err(|error| SetUpError::new("adopt orphans", error))?;
+    Ok(signals)
+}
+
+fn take_over(
+    directory: Directory,
+    limits: SpoolLimits,
+) -> Result<SpoolWriter, crate::spool::SpoolError> {
+    directory.require_absent(layout::STATUS)?;
+    SpoolWriter::resume_in(directory, limits)
+}
