@@ -23,3 +23,15 @@ pub(crate) async fn run<T: Send + 'static>(
         Err(_) => Err(Error::Aborted { operation }),
     }
 }
+
+/// Runs `work` on a blocking thread and waits for it; it goes on when the caller's future is
+/// dropped.
+pub(crate) async fn run_to_the_end<T: Send + 'static>(
+    operation: &'static str,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Aborted { operation }),
+    }
+}

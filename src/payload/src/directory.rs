@@ -150,6 +150,11 @@ impl Directory {
         self.0.metadata()
     }
 
+    /// The permission bits of this directory, and those beside them.
+    pub(crate) fn mode(&self) -> io::Result<u32> {
+        Ok(self.metadata()?.permissions().mode() & 0o7777)
+    }
+
     /// The names in this directory, in no order, without `.` and `..`.
     pub(crate) fn list(&self) -> io::Result<impl Iterator<Item = io::Result<Listed>> + use<>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -185,6 +190,11 @@ pub(crate) fn kind_of(status: &FileStat) -> EntryKind {
         SFlag::S_IFSOCK => EntryKind::Socket,
         _ => EntryKind::Unknown,
     }
+}
+
+/// Whether `error` is this one of the system.
+pub(crate) fn is_errno(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error().map(Errno::from_raw) == Some(errno)
 }
 
 /// Appends the component `name` to `path`, for messages.

@@ -146,6 +146,15 @@ pub enum Error {
         #[source]
         problem: ArchiveProblem,
     },
+    /// A tree holds something that is not copied, or too much.
+    #[error("take `{}` over", .path.display())]
+    Tree {
+        /// Where in the tree it is.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        problem: ArchiveProblem,
+    },
     /// A commit could not be checked out.
     #[error("check out `{url}`")]
     Git {
@@ -422,15 +431,6 @@ pub enum GitProblem {
         /// The destination.
         path: PathBuf,
     },
-    /// The tree holds something that must not be there, or too much.
-    #[error("`{path}` in the commit is refused")]
-    Tree {
-        /// The path inside the tree, with unprintable characters escaped.
-        path: String,
-        /// What is wrong with it.
-        #[source]
-        problem: ArchiveProblem,
-    },
     /// The repository or the tree is too large.
     #[error("{0}")]
     Limit(Limit),
@@ -445,7 +445,8 @@ impl Error {
             Self::TooLarge { .. }
             | Self::DigestMismatch { .. }
             | Self::LocalFileRefused { .. }
-            | Self::Archive { .. } => Kind::Permanent,
+            | Self::Archive { .. }
+            | Self::Tree { .. } => Kind::Permanent,
             Self::Deadline { .. } | Self::Aborted { .. } => Kind::Transient,
             Self::LocalFile { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound
@@ -480,7 +481,7 @@ impl Error {
             Self::DiskFull { .. } => Some("free space on that file system"),
             Self::CacheFull { .. } => Some("raise the size of the payload cache"),
             Self::CacheInUse { .. } => Some("stop the other agent, or give it a cache of its own"),
-            Self::Archive { problem, .. } => problem.hint(),
+            Self::Archive { problem, .. } | Self::Tree { problem, .. } => problem.hint(),
             Self::Git { problem, .. } => problem.hint(),
             Self::Cancelled
             | Self::LocalFile { .. }
@@ -598,7 +599,6 @@ impl GitProblem {
             | Self::TransportRefused { .. }
             | Self::WrongCommit { .. }
             | Self::DestinationNotEmpty { .. }
-            | Self::Tree { .. }
             | Self::Limit(_) => Kind::Permanent,
         }
     }
@@ -609,10 +609,9 @@ impl GitProblem {
             Self::TransportRefused { .. } => Some("allow the transport in the configuration"),
             Self::Deadline { .. } => Some("raise the deadline"),
             Self::Limit(_) => Some("raise the limit"),
-            Self::Failed { .. }
-            | Self::WrongCommit { .. }
-            | Self::DestinationNotEmpty { .. }
-            | Self::Tree { .. } => None,
+            Self::Failed { .. } | Self::WrongCommit { .. } | Self::DestinationNotEmpty { .. } => {
+                None
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use crate::directory::{Directory, join, unsafe_link_target};
+use crate::directory::{Directory, is_errno, join, unsafe_link_target};
 use crate::error::{ArchiveProblem, EntryKind, Error, show_bytes};
 
 use super::name::EntryName;
@@ -127,7 +127,7 @@ impl Root {
         };
         let parent = self.walk(name, parents)?;
         match create(parent, leaf) {
-            Err(error) if is(&error, Errno::EEXIST) => {}
+            Err(error) if is_errno(&error, Errno::EEXIST) => {}
             done => return done.map_err(failed),
         }
         if parent.kind(leaf).map_err(failed)? == Some(EntryKind::Directory) {
@@ -176,8 +176,8 @@ impl Root {
     ) -> Result<Directory, Error> {
         let failed = |error| Error::io("open the directory", join(&self.path, name.raw()), error);
         match parent.enter(component) {
-            Err(error) if is(&error, Errno::ENOENT) => {}
-            Err(error) if is(&error, Errno::ENOTDIR) || is(&error, Errno::ELOOP) => {
+            Err(error) if is_errno(&error, Errno::ENOENT) => {}
+            Err(error) if is_errno(&error, Errno::ENOTDIR) || is_errno(&error, Errno::ELOOP) => {
                 let found = parent
                     .kind(component)
                     .map_err(failed)?
@@ -199,8 +199,4 @@ impl Root {
     fn directory_mode(&self, mode: u32) -> u32 {
         (mode & self.mode_mask) | 0o700
     }
-}
-
-fn is(error: &io::Error, errno: Errno) -> bool {
-    error.raw_os_error().map(Errno::from_raw) == Some(errno)
 }
