@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::text::Text;
@@ -267,8 +267,8 @@ pub enum Origin {
 pub struct TestCase {
     /// The container: assembly, package or chain of suite names joined by ` > `. Empty where there is none.
     pub suite: Arc<str>,
-    /// Namespace-qualified class, as the file has it; may be empty.
-    pub class: String,
+    /// Namespace-qualified class, as the file has it; may be empty. Shared, since neighbours mostly have the same.
+    pub class: Arc<str>,
     /// Method without arguments, if the format has it apart from the name; else empty.
     pub method: String,
     /// Display name including arguments. Never empty: a missing name becomes `<suite>#<index>`.
@@ -318,8 +318,8 @@ impl TestCase {
     #[must_use]
     pub fn new(suite: Arc<str>, position: Position) -> Self {
         Self {
+            class: no_name(),
             suite,
-            class: String::new(),
             method: String::new(),
             name: String::new(),
             origin: Origin::Recorded,
@@ -364,12 +364,18 @@ impl TestCase {
     /// not already begin with it.
     #[must_use]
     pub fn full_name(&self) -> Cow<'_, str> {
-        if self.class.is_empty() || self.name.starts_with(self.class.as_str()) {
+        if self.class.is_empty() || self.name.starts_with(&*self.class) {
             Cow::Borrowed(&self.name)
         } else {
             Cow::Owned(format!("{}.{}", self.class, self.name))
         }
     }
+}
+
+/// The empty name, without an allocation for each case that has none.
+fn no_name() -> Arc<str> {
+    static NONE: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
+    NONE.clone()
 }
 
 /// Totals that a file claims about itself. They are often wrong; use them as a sign of loss, never as counts.

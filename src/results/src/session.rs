@@ -1,6 +1,5 @@
 //! What the reading of one file has in common for all formats: limits, counters, the way to the sink.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::limits::Limits;
@@ -9,7 +8,7 @@ use crate::problem::{Problem, ProblemKind};
 use crate::read::{ReadEnd, ReadReport};
 use crate::sink::Sink;
 use crate::source::{InputEnd, Source};
-use crate::text::{Capture, Text, clip_name, decode, printable_line};
+use crate::text::{Capture, Text, clip_name, decode, find_byte, printable_line};
 use crate::xml::document::Piece;
 use crate::xml::escape;
 
@@ -40,6 +39,11 @@ pub(crate) struct Session<'a> {
     replaced_at: Position,
     /// Bytes that the current case may still keep.
     budget: usize,
+    /// For names with references to resolve.
+    scratch: Vec<u8>,
+    /// The last shared name, as it is written and as it is read.
+    shared_raw: Vec<u8>,
+    shared: Arc<str>,
 }
 
 impl<'a> Session<'a> {
@@ -66,6 +70,9 @@ impl<'a> Session<'a> {
             replaced: 0,
             replaced_at: Position::default(),
             budget: limits.case_bytes,
+            scratch: Vec::new(),
+            shared_raw: Vec::new(),
+            shared: Arc::from(""),
         }
     }
 
@@ -175,7 +182,7 @@ impl<'a> Session<'a> {
         self.cases += 1;
         self.run.cases += 1;
         self.recorded += u64::from(case.origin == Origin::Recorded);
-        if case.name.trim().is_empty() {
+        if is_blank(&case.name) {
             let container = if case.class.is_empty() {
                 &*case.suite
             } else {
@@ -278,10 +285,25 @@ impl<'a> Session<'a> {
 
     /// A name from an attribute value: references resolved, decoded, cut to size.
     pub(crate) fn name(&mut self, raw: &[u8]) -> String {
-        match escape::unescape(raw) {
-            Cow::Borrowed(bytes) => self.plain_name(bytes),
-            Cow::Owned(bytes) => self.plain_name(&bytes),
+        if find_byte(b'&', raw).is_none() {
+            return self.plain_name(raw);
         }
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.clear();
+        escape::unescape_into(raw, &mut bytes);
+        let name = self.plain_name(&bytes);
+        self.scratch = bytes;
+        name
+    }
+
+    /// Like [`Session::name`], for one that is likely to be the same as the one before.
+    pub(crate) fn shared_name(&mut self, raw: &[u8]) -> Arc<str> {
+        if self.shared_raw != raw {
+            self.shared = Arc::from(self.name(raw));
+            self.shared_raw.clear();
+            self.shared_raw.extend_from_slice(raw);
+        }
+        self.shared.clone()
     }
 
     /// A name from decoded bytes: cut to size.
@@ -359,6 +381,11 @@ impl Piece<'_> {
             Self::Literal(bytes) => capture.push(bytes),
         }
     }
+}
+
+fn is_blank(name: &str) -> bool {
+    // Nearly every name begins with a visible character of ASCII.
+    !name.as_bytes().first().is_some_and(u8::is_ascii_graphic) && name.trim().is_empty()
 }
 
 /// Adds `text` to `joined`, on a new line where there is something already, until that has `limit` bytes.

@@ -4,6 +4,7 @@
 //! file holds. The window gives bytes that are nearly always UTF-8: files in other encodings are transcoded on the
 //! way in, while invalid sequences in UTF-8 files are left for the moment a text is kept, which is much rarer.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
 
 use crate::encoding::{self, Detected, Transcoder};
@@ -58,12 +59,36 @@ pub(crate) struct Source<'a> {
     transcoder: Option<Transcoder>,
 }
 
-/// How far lines have been counted. Counting is put off until a position is asked for or bytes leave the window.
+/// Where lines begin. Line breaks are noted as bytes come in, which costs little since they are few; a place is
+/// then found by stepping over those before it.
 #[derive(Debug)]
 struct Lines {
     line: u64,
     line_start: u64,
-    counted: u64,
+    /// Offsets of line breaks that were not stepped over.
+    breaks: VecDeque<u64>,
+}
+
+impl Lines {
+    /// Notes the line breaks in `bytes`, which begin at `offset`.
+    fn add(&mut self, bytes: &[u8], offset: u64) {
+        self.breaks
+            .extend(memchr::memchr_iter(b'\n', bytes).map(|at| offset + as_u64(at)));
+    }
+
+    /// Steps over the line breaks before `offset` and gives its place. An offset before what was stepped over
+    /// already gives the beginning of the line: near enough for a report.
+    fn step_to(&mut self, offset: u64) -> Position {
+        while let Some(at) = self.breaks.front().filter(|at| **at < offset) {
+            self.line += 1;
+            self.line_start = at + 1;
+            self.breaks.pop_front();
+        }
+        Position {
+            line: self.line,
+            column: offset.max(self.line_start) - self.line_start + 1,
+        }
+    }
 }
 
 impl<'a> Source<'a> {
@@ -83,7 +108,7 @@ impl<'a> Source<'a> {
             lines: Lines {
                 line: 1,
                 line_start: 0,
-                counted: 0,
+                breaks: VecDeque::new(),
             },
             mark: 0,
             mark_position: None,
@@ -108,6 +133,7 @@ impl<'a> Source<'a> {
             transcoder.feed(&source.window[skip..source.end]);
             source.start = 0;
             source.end = 0;
+            source.lines.breaks.clear();
             source.transcoder = Some(transcoder);
             source.fill();
         }
@@ -116,7 +142,6 @@ impl<'a> Source<'a> {
         }
         // Marks of the encoding are no part of the text: columns count from behind them.
         source.lines.line_start = as_u64(source.start);
-        source.lines.counted = as_u64(source.start);
         Ok((source, odd))
     }
 
@@ -153,16 +178,17 @@ impl<'a> Source<'a> {
             return Fill::Full;
         }
         let before = self.end;
+        let offset = self.base + as_u64(before);
         while self.end < self.window.len() / 2 || self.end == before {
             if !self.read_once() {
                 break;
             }
         }
-        if self.end > before {
-            Fill::More
-        } else {
-            Fill::Ended
+        if self.end == before {
+            return Fill::Ended;
         }
+        self.lines.add(&self.window[before..self.end], offset);
+        Fill::More
     }
 
     /// Fills until `count` bytes are available or no more come; says whether they are.
@@ -226,11 +252,11 @@ impl<'a> Source<'a> {
         if self.start == 0 {
             return;
         }
-        let start = self.base + as_u64(self.start);
-        if self.mark_position.is_none() && self.mark >= self.lines.counted && self.mark < start {
-            self.mark_position = Some(self.count_to(self.mark));
+        let start = self.offset();
+        if self.mark_position.is_none() && self.mark < start {
+            self.mark_position = Some(self.lines.step_to(self.mark));
         }
-        self.count_to(start);
+        self.lines.step_to(start);
         self.window.copy_within(self.start..self.end, 0);
         self.base = start;
         self.end -= self.start;
@@ -252,35 +278,13 @@ impl<'a> Source<'a> {
     pub(crate) fn marked(&mut self) -> Position {
         match self.mark_position {
             Some(position) => position,
-            None => self.count_to(self.mark),
+            None => self.lines.step_to(self.mark),
         }
     }
 
     /// The place of the next byte.
     pub(crate) fn position(&mut self) -> Position {
-        self.count_to(self.offset())
-    }
-
-    /// Counts lines up to `offset` and gives its place. Offsets before what is counted already give the place of
-    /// the latter: near enough for a report.
-    fn count_to(&mut self, offset: u64) -> Position {
-        let lines = &mut self.lines;
-        if offset > lines.counted {
-            let from = usize::try_from(lines.counted - self.base).unwrap_or(0);
-            let to = usize::try_from(offset - self.base)
-                .unwrap_or(0)
-                .min(self.end);
-            let passed = &self.window[from..to];
-            if let Some(last) = memchr::memrchr(b'\n', passed) {
-                lines.line += as_u64(memchr::memchr_iter(b'\n', &passed[..=last]).count());
-                lines.line_start = lines.counted + as_u64(last) + 1;
-            }
-            lines.counted = offset;
-        }
-        Position {
-            line: lines.line,
-            column: offset.max(lines.line_start) - lines.line_start + 1,
-        }
+        self.lines.step_to(self.offset())
     }
 }
 

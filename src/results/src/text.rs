@@ -234,6 +234,29 @@ pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     })
 }
 
+/// Like `memchr`, which pays for its start-up only in longer texts than most attribute values are.
+pub(crate) fn find_byte(byte: u8, bytes: &[u8]) -> Option<usize> {
+    const SHORT: usize = 64;
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let (short, rest) = bytes.split_at(bytes.len().min(SHORT));
+    let pattern = u64::from(byte) * ONES;
+    let (words, tail) = short.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let different = u64::from_le_bytes(*word) ^ pattern;
+        // A byte of zero, and only that, borrows from its neighbour; the lowest one found is exact.
+        let found = different.wrapping_sub(ONES) & !different & (ONES << 7);
+        if found != 0 {
+            let at = usize::try_from(found.trailing_zeros() / 8).unwrap_or(0);
+            return Some(index * 8 + at);
+        }
+    }
+    let before = short.len() - tail.len();
+    match tail.iter().position(|other| *other == byte) {
+        Some(at) => Some(before + at),
+        None => memchr::memchr(byte, rest).map(|at| short.len() + at),
+    }
+}
+
 /// Makes a text safe to print or to send: control characters other than tab and line feed, and characters that
 /// turn the direction of writing, become visible escapes; the openings of lines that a build service would obey
 /// (`##vso[`, `##[`) are broken. Line ends become `\n`.
@@ -298,5 +321,81 @@ fn push_escape(safe: &mut String, character: char) {
         safe.push_str(&format!("\\x{code:02x}"));
     } else {
         safe.push_str(&format!("\\u{{{code:x}}}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_found_wherever_they_are() {
+        for length in 0..200 {
+            for at in 0..length {
+                let mut bytes = vec![b'\''; length];
+                bytes[at] = b'"';
+                bytes[length - 1] = b'"';
+                assert_eq!(find_byte(b'"', &bytes), Some(at));
+            }
+            assert_eq!(find_byte(b'"', &vec![b'#'; length]), None);
+            assert_eq!(find_byte(0x80, &vec![0x81; length]), None);
+        }
+    }
+
+    fn captured(limit: usize, pieces: &[&[u8]]) -> (Text, u64) {
+        let mut capture = Capture::new(limit);
+        for piece in pieces {
+            capture.push(piece);
+        }
+        capture.finish()
+    }
+
+    #[test]
+    fn captures_keep_head_and_tail_and_count_the_rest() {
+        assert_eq!(captured(10, &[b"0123456789"]).0, Text::from("0123456789"));
+        let (text, _) = captured(10, &[b"01234", b"5678", b"9abc", b"def"]);
+        assert_eq!(text.as_str(), "01234\n[... 6 bytes dropped ...]\nbcdef");
+        assert_eq!(text.dropped_bytes(), 6);
+        let many: Vec<&[u8]> = std::iter::repeat_n(b"x".as_slice(), 1000).collect();
+        let (text, _) = captured(10, &many);
+        assert_eq!(text.dropped_bytes(), 990);
+        let (text, _) = captured(0, &[b"all of it"]);
+        assert_eq!(text.dropped_bytes(), 9);
+    }
+
+    #[test]
+    fn captures_cut_between_characters_and_replace_only_what_is_invalid() {
+        let text = "\u{e9}".repeat(20);
+        let (text, replaced) = captured(9, &[text.as_bytes()]);
+        assert_eq!(replaced, 0, "{text}");
+        assert!(!text.as_str().contains(char::REPLACEMENT_CHARACTER));
+        let (text, replaced) = captured(100, &[b"a\xC3", b"\xA9 \xFF"]);
+        assert_eq!((text.as_str(), replaced), ("a\u{e9} \u{fffd}", 1));
+    }
+
+    #[test]
+    fn long_names_are_cut_and_stay_different() {
+        let one = clip_name(Cow::Owned("n".repeat(100)), 60);
+        let other = clip_name(Cow::Owned("n".repeat(101)), 60);
+        assert!(one.len() <= 60 && other.len() <= 60 && one != other);
+        assert_eq!(clip_name(Cow::Borrowed("short"), 60), "short");
+    }
+
+    #[test]
+    fn printable_text_obeys_no_terminal_and_no_build_service() {
+        for (text, expected) in [
+            ("plain\tline\n", "plain\tline\n"),
+            ("a\r\nb\rc", "a\nb\\x0dc"),
+            ("\u{1b}[31m\0\u{7f}\u{85}", "\\x1b[31m\\x00\\x7f\\x85"),
+            ("\u{202e}evil\u{feff}", "\\u{202e}evil\\u{feff}"),
+            ("x ##vso[task.complete]", "x # #vso[task.complete]"),
+            ("##VSO[a]##[error]", "# #VSO[a]# #[error]"),
+            ("## a heading, ###[x]", "## a heading, ## #[x]"),
+        ] {
+            assert_eq!(printable(text), expected);
+            // Making it safe once more changes nothing.
+            assert_eq!(printable(&printable(text)), expected);
+        }
+        assert_eq!(printable_line("a\nb c", 3), "a b...");
     }
 }

@@ -21,15 +21,41 @@ pub(crate) enum Comma {
 
 /// A duration in decimal seconds: `1.5`, `1e-05`, `0,288`, `1,234.5`; or in clock form.
 pub(crate) fn seconds(text: &[u8], comma: Comma) -> Option<Duration> {
-    if memchr::memchr(b':', text).is_some() {
-        return clock(text);
+    match plain_seconds(text) {
+        Some(duration) => Some(duration),
+        None if memchr::memchr(b':', text).is_some() => clock(text),
+        None => decimal(text, comma, 9),
     }
-    decimal(text, comma, 9)
 }
 
 /// A duration in decimal milliseconds.
 pub(crate) fn milliseconds(text: &[u8]) -> Option<Duration> {
     decimal(text, Comma::Decimal, 6)
+}
+
+/// The way nearly all writers write seconds: some digits, a point, at most nine digits. Any other goes the long way.
+fn plain_seconds(text: &[u8]) -> Option<Duration> {
+    const MOST_DIGITS: usize = 9;
+    let point = text.iter().position(|byte| *byte == b'.')?;
+    let (whole, fraction) = (&text[..point], &text[point + 1..]);
+    if whole.is_empty()
+        || fraction.is_empty()
+        || whole.len() > MOST_DIGITS
+        || fraction.len() > MOST_DIGITS
+    {
+        return None;
+    }
+    let number = |digits: &[u8]| -> Option<u32> {
+        digits.iter().try_fold(0_u32, |value, byte| {
+            byte.is_ascii_digit()
+                .then(|| value * 10 + u32::from(byte - b'0'))
+        })
+    };
+    let padding = u32::try_from(MOST_DIGITS - fraction.len()).unwrap_or(0);
+    Some(Duration::new(
+        u64::from(number(whole)?),
+        number(fraction)? * 10_u32.pow(padding),
+    ))
 }
 
 /// A decimal number times ten to the power of `scale`, in nanoseconds.

@@ -102,9 +102,12 @@ impl ValueReader for HelixReport {
             (Node::Case, key, Scalar::Text(text)) => {
                 let target = match key {
                     b"name" => &mut draft.case.name,
-                    b"type" => &mut draft.case.class,
                     b"method" => &mut draft.case.method,
                     b"exception_type" => &mut draft.case.evidence.kind,
+                    b"type" => {
+                        draft.case.class = session.captured_name(text).into();
+                        return;
+                    }
                     b"result" => {
                         draft.case.raw_outcome = session.captured_name(text).into();
                         return;

@@ -79,7 +79,7 @@ impl ElementReader for JUnit {
         match (parent, tag.name()) {
             // Wherever it stands: inside another case it means that the end of that one is missing.
             (_, b"testcase") => {
-                self.finish_case(session);
+                self.draft.finish(session);
                 self.open_case(tag, session);
                 Node::Case
             }
@@ -120,7 +120,7 @@ impl ElementReader for JUnit {
 
     fn close(&mut self, node: Node, session: &mut Session<'_>) {
         match node {
-            Node::Case => self.finish_case(session),
+            Node::Case => self.draft.finish(session),
             Node::Suite => self.suites.leave(),
             Node::Signal(signal) => {
                 let body = session.finish_text(&mut self.body);
@@ -153,12 +153,6 @@ impl ElementReader for JUnit {
 }
 
 impl JUnit {
-    fn finish_case(&mut self, session: &mut Session<'_>) {
-        if let Some(case) = self.draft.finish(session) {
-            session.emit(case);
-        }
-    }
-
     fn open_suite(&mut self, parent: Option<Node>, tag: &Tag<'_>, session: &mut Session<'_>) {
         let name = tag
             .attribute(b"name")
@@ -183,13 +177,13 @@ impl JUnit {
     }
 
     fn open_case(&mut self, tag: &Tag<'_>, session: &mut Session<'_>) {
-        let mut case = TestCase::new(self.suites.path(), session.position());
-        let mut hints = Hints::default();
+        let case = TestCase::new(self.suites.path(), session.position());
+        let (case, hints) = self.draft.begin(case);
         for (key, value) in tag.attributes() {
             match key {
                 b"name" => case.name = session.name(value),
-                b"classname" => case.class = session.name(value),
-                b"class" if case.class.is_empty() => case.class = session.name(value),
+                b"classname" => case.class = session.shared_name(value),
+                b"class" if case.class.is_empty() => case.class = session.shared_name(value),
                 b"time" => case.duration = seconds(value, Comma::Groups),
                 b"timestamp" => case.started = instant(value, Zone::Required),
                 b"file" => hints.file = session.name(value),
@@ -207,7 +201,6 @@ impl JUnit {
                 _ => {}
             }
         }
-        self.draft.begin(case, hints);
     }
 
     fn open_in_case(
@@ -320,6 +313,16 @@ pub(crate) struct Hints {
     pub(crate) result: Cow<'static, str>,
     /// The value of an attribute that marks it as skipped.
     pub(crate) skipped: Option<String>,
+}
+
+impl Hints {
+    pub(crate) fn clear(&mut self) {
+        self.file.clear();
+        self.line = None;
+        self.status = Cow::Borrowed("");
+        self.result = Cow::Borrowed("");
+        self.skipped = None;
+    }
 }
 
 fn is_no(value: &[u8]) -> bool {

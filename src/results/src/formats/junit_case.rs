@@ -63,7 +63,7 @@ pub(crate) struct CaseDraft {
     message: Text,
     kind: String,
     attempt: Option<Box<Attempt>>,
-    skip: Option<Evidence>,
+    skip: Option<Box<Evidence>>,
     warning: Text,
     open: Option<Signal>,
 }
@@ -73,12 +73,14 @@ impl CaseDraft {
         self.case.is_some()
     }
 
-    pub(crate) fn begin(&mut self, case: TestCase, hints: Hints) {
-        *self = Self {
-            case: Some(case),
-            hints,
-            ..Self::default()
-        };
+    /// Begins a case in place; a case is large enough for each move of it to be felt.
+    pub(crate) fn begin(&mut self, case: TestCase) -> (&mut TestCase, &mut Hints) {
+        self.hints.clear();
+        self.skip = None;
+        self.warning = Text::default();
+        self.attempt = None;
+        self.open = None;
+        (self.case.insert(case), &mut self.hints)
     }
 
     pub(crate) fn open_signal(&mut self, signal: Signal, tag: &Tag<'_>, session: &mut Session<'_>) {
@@ -149,7 +151,7 @@ impl CaseDraft {
                     ..Evidence::default()
                 };
                 message_from_stack(&mut evidence);
-                self.skip.get_or_insert(evidence);
+                self.skip.get_or_insert_with(|| Box::new(evidence));
             }
             Signal::Warning => {
                 join_text(&mut self.warning, message, limits.message_bytes);
@@ -194,40 +196,43 @@ impl CaseDraft {
         }
     }
 
-    /// The case with its final outcome.
-    pub(crate) fn finish(&mut self, session: &mut Session<'_>) -> Option<TestCase> {
-        let mut case = self.case.take()?;
-        let hints = std::mem::take(&mut self.hints);
+    /// Hands out the case with its final outcome.
+    pub(crate) fn finish(&mut self, session: &mut Session<'_>) {
+        let Some(case) = &mut self.case else { return };
+        let hints = &mut self.hints;
         if !hints.file.is_empty() {
+            let file = std::mem::take(&mut hints.file);
             case.location = Some(SourceLocation {
-                file: hints.file,
+                file,
                 line: hints.line,
             });
         }
-        let skip = self.skip.take();
         let failed = case.outcome.is_failure() && case.outcome != Outcome::Unknown;
-        if failed {
-            if let Some(skip) = skip {
-                settle_failed_and_skipped(&mut case, skip, session);
+        match self.skip.take() {
+            Some(skip) if failed => settle_failed_and_skipped(case, *skip, session),
+            Some(skip) => {
+                case.outcome = skip_outcome(&skip, &hints.status);
+                case.evidence.kind = skip.kind;
+                case.evidence.message = skip.message;
             }
-        } else if let Some(skip) = skip {
-            case.outcome = skip_outcome(&skip, &hints.status);
-            case.evidence.kind = skip.kind;
-            case.evidence.message = skip.message;
-        } else {
-            case.outcome =
-                outcome_of_attributes(&hints.status, &hints.result, hints.skipped.as_deref());
-            if case.outcome == Outcome::Passed {
-                case.evidence.message = std::mem::take(&mut self.warning);
+            None if failed => {}
+            None => {
+                case.outcome = outcome_of_attributes(hints);
+                if case.outcome == Outcome::Passed {
+                    case.evidence.message = std::mem::take(&mut self.warning);
+                }
             }
         }
-        case.raw_outcome = if hints.result.is_empty() {
-            hints.status
+        let word = if hints.result.is_empty() {
+            &mut hints.status
         } else {
-            hints.result
+            &mut hints.result
         };
-        properties_in_output(&mut case, session);
-        Some(case)
+        case.raw_outcome = std::mem::take(word);
+        properties_in_output(case, session);
+        if let Some(case) = self.case.take() {
+            session.emit(case);
+        }
     }
 
     /// The document was cut off while this case was being read. If a failure was seen it is handed out as far as
@@ -249,9 +254,7 @@ impl CaseDraft {
         let name = printable_line(&case.full_name(), 200);
         let failed = case.outcome.is_failure() && case.outcome != Outcome::Unknown;
         if failed {
-            if let Some(case) = self.finish(session) {
-                session.emit(case);
-            }
+            self.finish(session);
             return Some(format!("the failed test `{name}` is incomplete"));
         }
         self.case = None;
@@ -301,8 +304,11 @@ fn skip_outcome(skip: &Evidence, status: &str) -> Outcome {
 }
 
 /// The outcome of a case that has no child to tell it.
-fn outcome_of_attributes(status: &str, result: &str, skipped: Option<&str>) -> Outcome {
-    let words = [outcome_of_word(status), outcome_of_word(result)];
+fn outcome_of_attributes(hints: &Hints) -> Outcome {
+    let words = [
+        outcome_of_word(&hints.status),
+        outcome_of_word(&hints.result),
+    ];
     let has = |outcome| words.contains(&Some(outcome));
     if has(Outcome::Failed) {
         Outcome::Failed
@@ -310,7 +316,7 @@ fn outcome_of_attributes(status: &str, result: &str, skipped: Option<&str>) -> O
         Outcome::Errored
     } else if has(Outcome::NotRun) {
         Outcome::NotRun
-    } else if has(Outcome::Skipped) || skipped.is_some() {
+    } else if has(Outcome::Skipped) || hints.skipped.is_some() {
         Outcome::Skipped
     } else {
         Outcome::Passed
@@ -344,6 +350,9 @@ pub(crate) fn message_from_stack(evidence: &mut Evidence) {
 
 /// Reads the lines by which tests tell properties and attachments through their output.
 fn properties_in_output(case: &mut TestCase, session: &mut Session<'_>) {
+    if case.evidence.stdout.is_empty() {
+        return;
+    }
     let output = std::mem::take(&mut case.evidence.stdout);
     if memchr::memmem::find(output.as_str().as_bytes(), b"[[").is_some() {
         for line in output.as_str().lines().map(str::trim) {

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::formats::words;
 use crate::model::{Attachment, AttachmentBody, Origin, Outcome, SourceLocation, TestCase, Trait};
@@ -222,14 +223,14 @@ impl XUnit {
     }
 
     fn open_test(&mut self, tag: &Tag<'_>, session: &mut Session<'_>) {
-        let mut case = TestCase::new(self.assembly.clone(), session.position());
+        let case = self.begin(session);
         let mut file = None;
         let mut line = None;
-        let mut exact: Option<std::time::Duration> = None;
+        let mut exact: Option<Duration> = None;
         for (key, value) in tag.attributes() {
             match key {
                 b"name" => case.name = session.name(value),
-                b"type" => case.class = session.name(value),
+                b"type" => case.class = session.shared_name(value),
                 b"method" => case.method = session.name(value),
                 b"time" => case.duration = seconds(value, Comma::Decimal),
                 b"time-rtf" => exact = clock(value),
@@ -246,42 +247,41 @@ impl XUnit {
             .filter(|file| !file.is_empty())
             .map(|file| SourceLocation { file, line });
         if case.name.is_empty() && !case.method.is_empty() {
-            case.name = match case.class.as_str() {
+            case.name = match &*case.class {
                 "" => case.method.clone(),
                 class => format!("{class}.{}", case.method),
             };
         }
-        self.begin(case);
         // A result that says "failed" is enough to keep the case when the file is cut off behind it.
-        if let Some(case) = &mut self.case
-            && words::outcome(&case.raw_outcome) == Some(Outcome::Failed)
-        {
+        if words::outcome(&case.raw_outcome) == Some(Outcome::Failed) {
             case.outcome = Outcome::Failed;
         }
     }
 
     fn open_error(&mut self, tag: &Tag<'_>, session: &mut Session<'_>) {
-        let mut case = TestCase::new(self.assembly.clone(), session.position());
+        let assembly = self.assembly.clone();
+        let case = self.begin(session);
         case.origin = Origin::Synthesised;
         case.outcome = Outcome::Errored;
         let kind = session.name(tag.attribute(b"type").unwrap_or(b"error"));
         let name = session.name(tag.attribute(b"name").unwrap_or_default());
-        case.name = match (&*self.assembly, name.as_str()) {
+        case.name = match (&*assembly, name.as_str()) {
             ("", "") => kind,
             (assembly, "") => format!("{assembly}.{kind}"),
             ("", name) => format!("{kind}: {name}"),
             (assembly, name) => format!("{assembly}.{kind}: {name}"),
         };
-        self.begin(case);
         self.told = Told::Failure;
     }
 
-    fn begin(&mut self, case: TestCase) {
-        self.case = Some(case);
+    /// Begins a case in place; a case is large enough for each move of it to be felt.
+    fn begin(&mut self, session: &Session<'_>) -> &mut TestCase {
         self.told = Told::Nothing;
         self.reason = Text::default();
         self.warnings = Text::default();
         self.attachment = None;
+        self.case
+            .insert(TestCase::new(self.assembly.clone(), session.position()))
     }
 
     fn open_field(&mut self, field: Field, session: &mut Session<'_>) -> Node {
@@ -363,9 +363,7 @@ impl XUnit {
     }
 
     fn finish_case(&mut self, session: &mut Session<'_>) {
-        let Some(mut case) = self.case.take() else {
-            return;
-        };
+        let Some(case) = &mut self.case else { return };
         if case.origin == Origin::Recorded {
             case.outcome = match (self.told, words::outcome(&case.raw_outcome)) {
                 (Told::Failure, _) => Outcome::Failed,
@@ -374,20 +372,20 @@ impl XUnit {
                 (_, None) => Outcome::Unknown,
             };
         }
-        if matches!(case.outcome, Outcome::Skipped | Outcome::NotRun)
-            || case.evidence.message.is_empty()
-        {
-            let reason = std::mem::take(&mut self.reason);
-            let said = if reason.is_empty() {
-                std::mem::take(&mut self.warnings)
+        let left_out = matches!(case.outcome, Outcome::Skipped | Outcome::NotRun);
+        if left_out || case.evidence.message.is_empty() {
+            let said = if self.reason.is_empty() {
+                &mut self.warnings
             } else {
-                reason
+                &mut self.reason
             };
             if !said.is_empty() {
-                case.evidence.message = said;
+                case.evidence.message = std::mem::take(said);
             }
         }
-        session.emit(case);
+        if let Some(case) = self.case.take() {
+            session.emit(case);
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! References in text and attribute values.
 
-use std::borrow::Cow;
-
 use crate::text::Capture;
 
 /// The longest reference that is resolved, `&` and `;` included. Anything longer is plain text.
@@ -23,27 +21,22 @@ pub(crate) fn push_unescaped(raw: &[u8], capture: &mut Capture) {
     capture.push(rest);
 }
 
-/// `raw` with its references resolved.
-pub(crate) fn unescape(raw: &[u8]) -> Cow<'_, [u8]> {
-    let Some(first) = memchr::memchr(b'&', raw) else {
-        return Cow::Borrowed(raw);
-    };
-    let mut resolved = raw[..first].to_vec();
-    let mut rest = &raw[first..];
-    while !rest.is_empty() {
+/// Appends `raw` to `resolved` with its references resolved.
+pub(crate) fn unescape_into(raw: &[u8], resolved: &mut Vec<u8>) {
+    let mut rest = raw;
+    while let Some(at) = memchr::memchr(b'&', rest) {
+        resolved.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
         let (character, length) = resolve(rest);
         match character {
             Some(character) => {
-                resolved.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes())
+                resolved.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             }
             None => resolved.extend_from_slice(&rest[..length]),
         }
         rest = &rest[length..];
-        let next = memchr::memchr(b'&', rest).unwrap_or(rest.len());
-        resolved.extend_from_slice(&rest[..next]);
-        rest = &rest[next..];
     }
-    Cow::Owned(resolved)
+    resolved.extend_from_slice(rest);
 }
 
 /// Resolves the reference that `text` begins with: the character and the length of the reference, or no character
@@ -94,7 +87,9 @@ mod tests {
     use super::*;
 
     fn check(raw: &str, expected: &str) {
-        assert_eq!(String::from_utf8_lossy(&unescape(raw.as_bytes())), expected);
+        let mut resolved = Vec::new();
+        unescape_into(raw.as_bytes(), &mut resolved);
+        assert_eq!(String::from_utf8_lossy(&resolved), expected);
         let mut capture = Capture::new(1000);
         push_unescaped(raw.as_bytes(), &mut capture);
         assert_eq!(capture.finish().0.as_str(), expected);

@@ -3,6 +3,7 @@
 use memchr::memmem::Finder;
 
 use crate::source::{Fill, Source};
+use crate::text::find_byte;
 use crate::xml::escape;
 
 /// Attributes of one tag that are looked at.
@@ -139,7 +140,8 @@ impl<'t> Tag<'t> {
 }
 
 fn local(name: &[u8]) -> &[u8] {
-    match memchr::memchr(b':', name) {
+    // Names are too short for a vectorised search to pay.
+    match name.iter().position(|byte| *byte == b':') {
         Some(at) => &name[at + 1..],
         None => name,
     }
@@ -241,7 +243,7 @@ impl<'s, 'a> Tokenizer<'s, 'a> {
     /// A piece of text up to the next `<`. `None` asks to be called again.
     fn plain_text(&mut self) -> Option<Token> {
         let available = self.source.available();
-        self.pending = match memchr::memchr(b'<', available) {
+        self.pending = match find_byte(b'<', available) {
             Some(length) => length,
             None => {
                 let whole = escape::whole_references(available);
@@ -608,7 +610,7 @@ fn parse_tag(bytes: &[u8], name: &mut Span, attributes: &mut Vec<AttributeSpan>)
                 return Parsed::Unfinished;
             };
             let (value, next) = match bytes[open] {
-                quote @ (b'"' | b'\'') => match memchr::memchr(quote, &bytes[open + 1..]) {
+                quote @ (b'"' | b'\'') => match find_byte(quote, &bytes[open + 1..]) {
                     Some(length) => (
                         Span {
                             start: open + 1,
