@@ -368,6 +368,11 @@ fn global_json_that_cannot_be_read_says_where() {
         "line 1: `sdk.version` is not a text",
     );
     check(
+        r#"{"sdk":{"version":"9.0.1\ud83d\ude00"}}"#,
+        "line 1: `sdk.version` \"9.0.1😀\" is no version: \
+         the version has the character '😀' at position 6",
+    );
+    check(
         r#"{"sdk":{"allowPrerelease":"yes"}}"#,
         "line 1: `sdk.allowPrerelease` is neither true nor false",
     );

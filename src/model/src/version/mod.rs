@@ -22,8 +22,8 @@ pub const MAX_VERSION_BYTES: usize = 128;
 ///
 /// - the **release**: segments between `.` or `_`, each a run of numbers and letters (`14A309` is
 ///   one);
-/// - a **pre-release** after `-` or `~` and a letter (`-rc.1`), or one of the customary words glued
-///   to a number (`3.13.0rc1`, `3.13.0a4`);
+/// - a **pre-release** after `~`, after `-` and a letter (`-rc.1`), or with one of the customary
+///   words glued to a number (`3.13.0rc1`, `3.13.0a4`);
 /// - or a **revision** after `-` and a digit, as distributions use it (`5.15.0-1071-azure`);
 /// - a **build** after `+`.
 ///

@@ -76,6 +76,7 @@ fn letters_after_a_release_make_it_later_unless_they_mean_a_pre_release() {
     check("2.0.0.Beta2", "2.0.0.beta3");
     check("1.0-SNAPSHOT", "1.0");
     check("1.0dev", "1.0");
+    check("1.0~1", "1.0");
     // Numbers before words in a pre-release, as semantic versioning has it.
     check("1.0-alpha.1", "1.0-alpha.beta");
     check("1.0-alpha", "1.0-alpha.1");
