@@ -84,6 +84,7 @@ mod tests {
         check(1023, "1023 bytes");
         check(1024, "1.0 KiB");
         check(1536, "1.5 KiB");
+        check(1023 << 10, "1023.0 KiB");
         check(1 << 20, "1.0 MiB");
         check((1 << 30) * 3 / 2, "1.5 GiB");
         check(u64::MAX, "15.9 EiB");
