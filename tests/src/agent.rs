@@ -75,6 +75,22 @@ impl Agent {
         self.wait_until_it_listens().await;
     }
 
+    /// Kills the agent, waits until `happened` without one, and starts it again.
+    ///
+    /// # Panics
+    ///
+    /// If it never happens, or the agent does not come up again.
+    pub async fn kill_while(&mut self, mut happened: impl AsyncFnMut() -> bool) {
+        self.process.kill().await.expect("killed");
+        eventually("it happens without an agent", async || {
+            if happened().await { Ok(()) } else { Err("not yet") }
+        })
+        .await;
+        std::fs::remove_file(self.listening_file()).expect("it had written its address");
+        self.process = spawn(self.directory.path());
+        self.wait_until_it_listens().await;
+    }
+
     async fn wait_until_it_listens(&mut self) {
         let file = self.listening_file();
         let process = &mut self.process;

@@ -1,1 +1,28 @@
 //! The Helix worker agent: accepts work items, runs them, judges them.
+//!
+//! [`Agent::start`] is the whole of it; `main.rs` adds a command line. Inside,
+//! start at [`core`] (what is shared and decided) and [`attempt`] (what becomes
+//! of one work item); [`service`] is the wire, [`launcher`] the way to processes.
+//! The rules are not here but in `helix-model`.
+#![forbid(unsafe_code)]
+
+mod agent;
+mod attempt;
+mod command;
+mod config;
+mod core;
+mod error;
+mod housekeeping;
+mod launcher;
+mod monitoring;
+mod results;
+mod server;
+mod service;
+mod workspace;
+
+pub use agent::{Agent, StartError};
+pub use command::main;
+pub use config::Config;
+pub use launcher::{SUBCOMMAND as LAUNCHER_SUBCOMMAND, launcher_main};
+
+use error::error_chain;

@@ -35,10 +35,9 @@ pub fn capability(name: &CapabilityName, value: &CapabilityValue) -> v1::Capabil
     }
 }
 
-/// Something that a machine lacks. `asked_by` is the file of the payload that
-/// asks for it, or empty.
+/// Something that a machine lacks.
 #[must_use]
-pub fn missing(missing: &Missing, asked_by: &str) -> v1::MissingCapability {
+pub fn missing(missing: &Missing) -> v1::MissingCapability {
     let present = missing
         .present
         .as_ref()
@@ -49,6 +48,6 @@ pub fn missing(missing: &Missing, asked_by: &str) -> v1::MissingCapability {
         name: missing.name.to_string(),
         wanted: missing.wanted.to_string(),
         present,
-        asked_by: asked_by.to_owned(),
+        asked_by: missing.asked_by.clone().unwrap_or_default(),
     }
 }

@@ -59,29 +59,15 @@ pub fn status(refusal: &Refusal, now: SystemTime) -> Status {
 }
 
 /// The same as a part of an event, for what is found only after unpacking.
-///
-/// `asked_by` names the file of the payload that asks for each missing
-/// capability, in the order of the missing ones.
 #[must_use]
-pub fn event(refusal: &Refusal, asked_by: &[String], now: SystemTime) -> v1::Refusal {
-    let missing = missing(refusal);
-    let files = asked_by
-        .iter()
-        .map(String::as_str)
-        .chain(std::iter::repeat(""));
+pub fn event(refusal: &Refusal, now: SystemTime) -> v1::Refusal {
     v1::Refusal {
         grpc_code: u32::try_from(i32::from(code(refusal))).unwrap_or_default(),
         reason: refusal.reason().to_owned(),
         message: refusal.sentence(),
         metadata: metadata(refusal),
-        retry_after: refusal
-            .retry_after(now)
-            .and_then(|wait| wait.try_into().ok()),
-        missing: missing
-            .iter()
-            .zip(files)
-            .map(|(missing, file)| capacity::missing(missing, file))
-            .collect(),
+        retry_after: refusal.retry_after(now).and_then(|wait| wait.try_into().ok()),
+        missing: missing(refusal).into_iter().map(capacity::missing).collect(),
     }
 }
 
@@ -186,11 +172,13 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
             ("total", slots.to_string()),
             ("pressure", pressure_level(*pressure).to_owned()),
         ],
-        Refusal::CpuShort { wanted, free, .. }
-        | Refusal::MemoryShort { wanted, free, .. }
-        | Refusal::DiskShort { wanted, free, .. } => {
-            vec![("wanted", wanted.to_string()), ("free", free.to_string())]
-        }
+        Refusal::CpuShort { wanted, free, total, .. }
+        | Refusal::MemoryShort { wanted, free, total, .. }
+        | Refusal::DiskShort { wanted, free, total, .. } => vec![
+            ("wanted", wanted.to_string()),
+            ("free", free.to_string()),
+            ("total", total.to_string()),
+        ],
     };
     pairs
         .into_iter()
@@ -199,7 +187,7 @@ fn metadata(refusal: &Refusal) -> HashMap<String, String> {
 }
 
 fn about(missing: &Missing) -> Vec<(&'static str, String)> {
-    let wire = capacity::missing(missing, "");
+    let wire = capacity::missing(missing);
     vec![
         ("name", wire.name),
         ("wanted", wire.wanted),

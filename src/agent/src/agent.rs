@@ -1,0 +1,256 @@
+//! An agent from its start to its end.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use helix_artifacts::Destination;
+use helix_machine::catalog::{Catalog, Label};
+use helix_machine::facts::Facts;
+use helix_machine::provision::Provisioners;
+use helix_payload::{Cache, CacheLimits, CacheOptions, LocalFiles};
+use nix::fcntl::{Flock, FlockArg};
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::recover;
+use crate::config::Config;
+use crate::core::{Core, Ground, Parts};
+use crate::launcher::{Launcher, Place};
+use crate::workspace::{environment, scripts};
+use crate::{housekeeping, monitoring, server};
+
+const LOCK: &str = "lock";
+const LISTENING: &str = "listening";
+const SCRIPTS: &str = "scripts";
+/// Between two looks at whether all work has ended.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// A running agent.
+///
+/// Dropping it without [`Agent::shutdown`] leaves its tasks running in the
+/// runtime.
+#[derive(Debug)]
+pub struct Agent {
+    core: Arc<Core>,
+    address: SocketAddr,
+    monitoring: Option<SocketAddr>,
+    health: server::HealthSwitch,
+    stop: CancellationToken,
+    /// Keeps a second agent out of the state directory.
+    _lock: Flock<File>,
+}
+
+/// Why an agent could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A directory or file of its own cannot be made or used.
+    #[error("{operation} `{path}`", path = path.display())]
+    File {
+        /// What was to be done.
+        operation: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another agent uses the state directory.
+    #[error("another agent runs with the state directory `{path}`", path = path.display())]
+    AlreadyRunning {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The scripts for work items cannot be written.
+    #[error("install the scripts for work items")]
+    Scripts(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It cannot listen.
+    #[error("listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificates cannot be used.
+    #[error("use the certificates of `[listen.tls]`")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The machine does not say what it is.
+    #[error("look at the machine")]
+    Machine(#[from] helix_machine::facts::FactsError),
+    /// The place for artifacts cannot be used.
+    #[error("use the artifact store")]
+    Artifacts(#[from] helix_artifacts::OpenError),
+    /// The payload cache cannot be used.
+    #[error("open the payload cache: {}", .0.chain())]
+    Cache(helix_payload::Error),
+}
+
+impl Agent {
+    /// Starts an agent: takes up what an earlier life left, then listens.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from taking work. Nothing is left running then.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        monitoring::recorder();
+        let lock = prepare_directories(&config)?;
+        let facts = Facts::read()?;
+        let core = open_core(config, facts)?;
+        recover::recover(&core).await.map_err(|source| StartError::File {
+            operation: "take up the attempts in",
+            path: core.attempts_directory(),
+            source,
+        })?;
+        core.jobs.sweep(&core.config.work_directory).await;
+        core.catalog.refresh().await;
+
+        let stop = CancellationToken::new();
+        housekeeping::start(&core, &stop);
+        let address = core.config.listen.address;
+        let listening = server::start(&core, stop.clone()).await?;
+        let monitoring = match core.config.monitoring {
+            None => None,
+            Some(wanted) => {
+                let bound = monitoring::serve(Arc::clone(&core), wanted, stop.clone()).await;
+                Some(bound.map_err(|source| StartError::Listen { address: wanted, source })?)
+            }
+        };
+        tell_where(&core.config.state_directory, listening.address)?;
+        tracing::info!(
+            asked = %address,
+            address = %listening.address,
+            machine = core.machine_name(),
+            slots = core.config.slots,
+            "agent listens"
+        );
+        for degraded in &core.launcher.isolation().degraded {
+            tracing::warn!(degraded, "isolation is not complete");
+        }
+        let health = listening.health;
+        Ok(Self { core, address: listening.address, monitoring, health, stop, _lock: lock })
+    }
+
+    /// Where clients are answered.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where metrics and health are served.
+    #[must_use]
+    pub fn monitoring_address(&self) -> Option<SocketAddr> {
+        self.monitoring
+    }
+
+    /// Takes nothing new from now on and waits until nothing runs. Says how much
+    /// still ran after `limit`. Dropping the future leaves the agent draining.
+    pub async fn drain(&self, limit: Duration) -> usize {
+        self.health.not_serving().await;
+        self.core.drain_for_shutdown();
+        let ended = async {
+            while self.core.running() > 0 {
+                tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, ended).await;
+        self.core.running()
+    }
+
+    /// Ends the agent. What still runs is left to its supervisors, and taken up
+    /// by the next agent with the same state directory.
+    pub async fn shutdown(self) {
+        self.health.not_serving().await;
+        self.stop.cancel();
+        // A stale address would lead the next client astray.
+        let _ = fs::remove_file(self.core.config.state_directory.join(LISTENING));
+    }
+}
+
+fn prepare_directories(config: &Config) -> Result<Flock<File>, StartError> {
+    let make = |path: &Path| {
+        fs::create_dir_all(path).map_err(|source| StartError::File {
+            operation: "make the directory",
+            path: path.to_owned(),
+            source,
+        })
+    };
+    make(&config.state_directory)?;
+    make(&config.work_directory)?;
+    let path = config.state_directory.join(LOCK);
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(
+        |source| StartError::File { operation: "open the lock file", path, source },
+    )?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| StartError::AlreadyRunning { path: config.state_directory.clone() })
+}
+
+fn open_core(config: Config, facts: Facts) -> Result<Arc<Core>, StartError> {
+    let labels: Vec<Label> = config.labels.clone();
+    let catalog = Catalog::new(&facts, &labels, config.probes.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let provisioners =
+        Provisioners::new(config.provisioners.clone(), catalog.clone(), runtime);
+    let payload = &config.payload;
+    let mut options = CacheOptions {
+        limits: CacheLimits {
+            max_bytes: payload.cache_bytes,
+            max_archive_bytes: payload.archive_bytes,
+            ..CacheLimits::default()
+        },
+        ..CacheOptions::default()
+    };
+    if payload.allow_file_urls {
+        options.local_files = LocalFiles::Anywhere;
+    }
+    let cache = Cache::open(&config.cache_directory(), options).map_err(StartError::Cache)?;
+    let artifacts = match &config.artifacts.url {
+        Some(url) => Destination::open(url, &config.artifacts.options)?,
+        None => Destination::folder(&config.state_directory.join("artifacts"))?,
+    };
+    let place = match &config.launcher_socket {
+        Some(socket) => Place::Service(socket.clone()),
+        None => Place::Child(std::env::current_exe().map_err(|source| StartError::File {
+            operation: "find the program of",
+            path: PathBuf::from("/proc/self/exe"),
+            source,
+        })?),
+    };
+    let launcher = Launcher::start(place);
+    let scripts = config.state_directory.join(SCRIPTS);
+    scripts::install(&scripts).map_err(|error| StartError::Scripts(Box::new(error)))?;
+    let ground = Ground {
+        python: environment::find_python(OsStr::new(environment::DEFAULT_PATH)),
+        user: own_user(),
+        scripts,
+    };
+    let state_directory = config.state_directory.clone();
+    let parts = Parts { config, facts, catalog, provisioners, cache, artifacts, launcher, ground };
+    Core::new(parts).map_err(|source| StartError::File {
+        operation: "read the state in",
+        path: state_directory,
+        source,
+    })
+}
+
+/// Writes the address down, at one blow, for those who let the system choose.
+fn tell_where(state_directory: &Path, address: SocketAddr) -> Result<(), StartError> {
+    let path = state_directory.join(LISTENING);
+    let next = state_directory.join("listening.next");
+    fs::write(&next, format!("{address}\n"))
+        .and_then(|()| fs::rename(&next, &path))
+        .map_err(|source| StartError::File { operation: "write the address to", path, source })
+}
+
+/// The name of the user that the agent, and so its own launcher, runs as.
+fn own_user() -> String {
+    let uid = nix::unistd::geteuid();
+    match nix::unistd::User::from_uid(uid) {
+        Ok(Some(user)) => user.name,
+        Ok(None) | Err(_) => uid.to_string(),
+    }
+}

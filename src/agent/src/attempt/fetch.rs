@@ -1,0 +1,147 @@
+//! Payloads of a work item, by way of the cache, into a directory.
+
+use std::fmt;
+use std::path::Path;
+
+use helix_model::ids::JobId;
+use helix_model::outcome::PayloadFault;
+use helix_model::work_item::{Payload, PayloadSource, Submodules};
+use helix_payload::{
+    ArchiveSource, GitOptions, GitSource, GitTransport, Kind, Request, Scope,
+    Sha256, TreeLimits, UnpackLimits, UnpackOptions, checkout, place_tree, unpack,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::core::Core;
+
+/// Brings payloads for the work items of one job.
+pub(super) struct Fetcher<'drive> {
+    core: &'drive Core,
+    job: &'drive JobId,
+    stop: &'drive CancellationToken,
+}
+
+/// A payload that could not be brought.
+#[derive(Debug)]
+pub(super) enum FetchError {
+    /// The address is not one that this agent takes.
+    Source(helix_payload::SourceError),
+    /// Fetching, unpacking or copying failed.
+    Bring(helix_payload::Error),
+}
+
+impl<'drive> Fetcher<'drive> {
+    pub(super) fn new(
+        core: &'drive Core,
+        job: &'drive JobId,
+        stop: &'drive CancellationToken,
+    ) -> Self {
+        Self { core, job, stop }
+    }
+
+    /// Fetches a payload and unpacks it below `root`.
+    pub(super) async fn bring(&self, payload: &Payload, root: &Path) -> Result<(), FetchError> {
+        let destination = root.join(payload.destination.to_path_buf());
+        match &payload.source {
+            PayloadSource::Url(url) => {
+                let source = ArchiveSource::parse(url.as_str()).map_err(FetchError::Source)?;
+                let request = Request {
+                    source,
+                    sha256: payload.sha256.map(|digest| Sha256::from(digest.0)),
+                    scope: Scope::new(self.job.as_str()),
+                    progress: None,
+                };
+                let archive = self.core.cache.fetch(&request, self.stop).await?;
+                unpack(archive.path(), &destination, &self.unpack_options(), self.stop).await?;
+            }
+            PayloadSource::Git { url, commit, submodules } => {
+                let source = GitSource {
+                    url: url.as_str().parse().map_err(FetchError::Source)?,
+                    commit: commit.as_str().parse().map_err(FetchError::Source)?,
+                    submodules: match submodules {
+                        Submodules::Skip => helix_payload::Submodules::Skip,
+                        Submodules::Fetch => helix_payload::Submodules::Recurse,
+                    },
+                };
+                checkout(&source, &destination, &self.git_options(), self.stop).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies an unpacked payload into the directory that the command runs in.
+    pub(super) async fn place(&self, from: &Path, to: &Path) -> Result<(), FetchError> {
+        let limits = TreeLimits {
+            max_total_bytes: self.core.config.payload.unpacked_bytes,
+            ..TreeLimits::default()
+        };
+        place_tree(from, to, &limits, self.stop).await?;
+        Ok(())
+    }
+
+    fn unpack_options(&self) -> UnpackOptions {
+        let config = &self.core.config.payload;
+        UnpackOptions {
+            limits: UnpackLimits {
+                max_total_bytes: config.unpacked_bytes,
+                max_entries: config.entries,
+                max_ratio: config.ratio,
+                ..UnpackLimits::default()
+            },
+            ..UnpackOptions::default()
+        }
+    }
+
+    fn git_options(&self) -> GitOptions {
+        let config = &self.core.config.payload;
+        let mut options = GitOptions { deadline: config.deadline, ..GitOptions::default() };
+        options.transports.push(GitTransport::Http);
+        if config.allow_file_urls {
+            options.transports.push(GitTransport::File);
+        }
+        options
+    }
+}
+
+impl FetchError {
+    /// Whose fault it is.
+    pub(super) fn fault(&self) -> PayloadFault {
+        match self {
+            Self::Source(_) => PayloadFault::Sender,
+            Self::Bring(error) => match error.kind() {
+                Kind::Permanent => PayloadFault::Sender,
+                Kind::Transient | Kind::Cancelled => PayloadFault::Transport,
+                Kind::Local => PayloadFault::Machine,
+            },
+        }
+    }
+
+    /// Whether the machine's disk was too full.
+    pub(super) fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Source(_) => false,
+            Self::Bring(error) => matches!(error, helix_payload::Error::DiskFull { .. }),
+        }
+    }
+}
+
+impl From<helix_payload::Error> for FetchError {
+    fn from(error: helix_payload::Error) -> Self {
+        Self::Bring(error)
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(error) => formatter.write_str(&crate::error_chain(error)),
+            Self::Bring(error) => {
+                formatter.write_str(&error.chain())?;
+                match error.hint() {
+                    Some(hint) => write!(formatter, " ({hint})"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The command line of `helix-agent`, and the life of the daemon around
+//! [`Agent`].
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use helix_telemetry::{LogFormat, LogTarget};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::agent::Agent;
+use crate::config::Config;
+use crate::launcher::launcher_main;
+
+/// Where the configuration is looked for.
+const DEFAULT_CONFIG: &str = "/etc/helix/agent.toml";
+/// The agent waits more than it works; more threads would only cost memory.
+const WORKER_THREADS: usize = 2;
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    /// All went well.
+    Success = 0,
+    /// The agent could not start, or a launcher could not go on.
+    Failed = 1,
+    /// The command line is wrong; what clap answers.
+    Usage = 2,
+    /// The configuration is wrong (`EX_CONFIG`).
+    Configuration = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// The Helix worker agent: takes work items over gRPC, runs each in a process
+/// tree of its own, streams its output, judges the result.
+///
+/// It takes nothing that it cannot run at once, and says why. Whatever happens
+/// to it, what it runs goes on: the next agent takes it up again.
+#[derive(Debug, Parser)]
+#[command(
+    name = "helix-agent",
+    version = helix_telemetry::VERSION,
+    after_help = "Exit codes: 0 ended as asked, 1 could not start, 2 wrong arguments, \
+                  78 wrong configuration.\n\n\
+                  Signals: SIGTERM or SIGINT takes nothing new and waits for what runs, up to \
+                  the drain timeout; a second one leaves at once. What still runs then goes on \
+                  and is taken up by the next agent.\n\n\
+                  Environment: HELIX_LOG sets what is logged, such as `debug` or \
+                  `info,helix_agent=debug`."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent until a signal ends it.
+    Run {
+        #[command(flatten)]
+        source: ConfigSource,
+        /// How the log is written: auto, text, json or journald. `auto` is the
+        /// journal under systemd, else text.
+        #[arg(long, default_value_t = LogFormat::Auto, value_name = "FORMAT")]
+        log_format: LogFormat,
+    },
+    /// Check the configuration, and say everything that is wrong with it.
+    ///
+    /// Exits 0 when it can be used and 78 when not.
+    Validate {
+        #[command(flatten)]
+        source: ConfigSource,
+    },
+    /// Serve launch requests on standard input, for the agent that started this.
+    #[command(name = crate::launcher::SUBCOMMAND, hide = true)]
+    Launcher,
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigSource {
+    /// The configuration file.
+    #[arg(long, short, default_value = DEFAULT_CONFIG, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl ConfigSource {
+    /// The configuration, or its problems on standard error.
+    #[expect(clippy::print_stderr, reason = "the report is for the person at the terminal")]
+    fn load(&self) -> Result<Config, Exit> {
+        Config::load(&self.config).map_err(|problems| {
+            eprintln!("{problems}");
+            Exit::Configuration
+        })
+    }
+}
+
+/// Runs the program with the arguments of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors; clap knows which is which.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    match arguments.command {
+        // Before anything that makes a thread.
+        Command::Launcher => report("launcher", launcher_main()).into(),
+        Command::Validate { source } => validate(&source).into(),
+        Command::Run { source, log_format } => run(&source, log_format).into(),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn validate(source: &ConfigSource) -> Exit {
+    match source.load() {
+        Ok(_) => {
+            println!("{}: ok", source.config.display());
+            Exit::Success
+        }
+        Err(exit) => exit,
+    }
+}
+
+fn run(source: &ConfigSource, log_format: LogFormat) -> Exit {
+    let target = LogTarget::from_environment("helix-agent", log_format);
+    if let Err(error) = helix_telemetry::init(&target) {
+        return report("agent", Err(error.into()));
+    }
+    let config = match source.load() {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => {
+            let ended = runtime.block_on(serve(config));
+            // Blocking threads may hang on a dead file system.
+            runtime.shutdown_background();
+            report("agent", ended)
+        }
+        Err(error) => report("agent", Err(error.into())),
+    }
+}
+
+/// Says what failed, and why, once.
+#[expect(clippy::print_stderr, reason = "the last word of the program")]
+fn report(who: &str, ended: Result<(), Box<dyn std::error::Error>>) -> Exit {
+    match ended {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            eprintln!("{who}: cannot go on: {}", crate::error_chain(error.as_ref()));
+            Exit::Failed
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    // Before anybody is told that the agent is ready.
+    let mut ends = Ends::new()?;
+    let drain_timeout = config.drain_timeout;
+    let agent = Agent::start(config).await?;
+    notify(&[sd_notify::NotifyState::Ready]);
+    ends.next().await;
+    notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!(
+        limit_ms = u64::try_from(drain_timeout.as_millis()).unwrap_or(u64::MAX),
+        "agent ends once nothing runs; a second signal ends it at once"
+    );
+    tokio::select! {
+        left = agent.drain(drain_timeout) => {
+            tracing::info!(left, "agent ends; what is left goes on and is taken up again");
+        }
+        () = ends.next() => tracing::info!("agent ends at once"),
+    }
+    agent.shutdown().await;
+    Ok(())
+}
+
+/// Tells the service manager. Without one there is nobody to tell.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(error = %error, "service manager could not be told");
+    }
+}
+
+/// The signals that end the agent.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

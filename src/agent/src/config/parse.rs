@@ -1,0 +1,247 @@
+//! From TOML to [`Config`]: the keys at the top and the small tables; larger ones have files of their own.
+
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::problem::{Problem, line_of};
+use super::section::{Complaint, Problems, Section};
+use super::sources::{CONFIG_ROOT_VARIABLE, ProcessSources, Sources, VariableError};
+use super::value::{self, parsed, whole};
+use super::{
+    Config, ConfigProblems, OutputConfig, PayloadConfig, ResourcesConfig, ResultsConfig,
+    RetentionConfig, artifacts, network, pressure, tools,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The longest name of a machine, in bytes.
+const MAX_MACHINE_NAME_BYTES: usize = 253;
+
+/// The most slots. Far above what makes sense, far below what would make arithmetic interesting.
+const MAX_SLOTS: u32 = 4096;
+
+/// The least that is worth keeping of an output, in bytes.
+const MIN_OUTPUT_BYTES: u64 = 4096;
+
+impl Config {
+    /// Reads the configuration from a file, and what it refers to from this process's environment and other files.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, in the order of the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigProblems> {
+        let name = path.display().to_string();
+        match ProcessSources.file(path) {
+            Ok(file) => Self::parse(&file.text, &name),
+            Err(error) => {
+                let message = format!("the configuration cannot be read: {error}");
+                let hint = "name another file with `--config`; an empty one is a valid configuration";
+                let problem = Problem::of_file(message, Some(hint.to_owned()));
+                Err(ConfigProblems::new(&name, "", vec![problem]))
+            }
+        }
+    }
+
+    /// Reads the configuration from a text that people call `name`, and what it refers to from this process's
+    /// environment and files.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, in the order of the text.
+    pub fn parse(text: &str, name: &str) -> Result<Self, ConfigProblems> {
+        Self::parse_with(text, name, &ProcessSources)
+    }
+
+    /// The same with other places to take variables and files from.
+    pub(super) fn parse_with(
+        text: &str,
+        name: &str,
+        sources: &dyn Sources,
+    ) -> Result<Self, ConfigProblems> {
+        let (document, errors) = DeTable::parse_recoverable(text);
+        let syntax: Vec<Problem> = errors
+            .iter()
+            .map(|error| {
+                let message = error.message().lines().collect::<Vec<_>>().join(", ");
+                Problem::at(error.span().unwrap_or(0..0), message, None)
+            })
+            .collect();
+        let problems = Problems::default();
+        let config = read(&Section::root(&problems, &document), sources);
+        let mut list = problems.into_list();
+        if !syntax.is_empty() {
+            // A line that cannot be read leaves holes and stumps, about which no more need be said.
+            let broken: Vec<usize> =
+                syntax.iter().filter_map(Problem::start).map(|start| line_of(text, start)).collect();
+            list.retain(|problem| {
+                let line = problem.start().map(|start| line_of(text, start));
+                !problem.is_absence() && line.is_none_or(|line| !broken.contains(&line))
+            });
+            list.extend(syntax);
+        }
+        if list.is_empty() { Ok(config) } else { Err(ConfigProblems::new(name, text, list)) }
+    }
+}
+
+fn read(root: &Section<'_>, sources: &dyn Sources) -> Config {
+    let mut config = Config::default();
+    root.set_some("machine_name", &mut config.machine_name, |item| {
+        let name = value::text(item)?;
+        if name.len() > MAX_MACHINE_NAME_BYTES || name.contains(char::is_control) {
+            let message = format!("must have 1 to {MAX_MACHINE_NAME_BYTES} bytes of plain text");
+            return Err(Complaint::new(message));
+        }
+        Ok(name)
+    });
+    root.set("queues", &mut config.queues, value::list(parsed));
+    root.set("slots", &mut config.slots, whole(1..=MAX_SLOTS));
+    root.set("probe_interval", &mut config.probe_interval, value::duration(SECOND..=DAY));
+    directories(root, &mut config, sources);
+    if let Some(section) = root.section("resources") {
+        resources(section, &mut config.resources);
+    }
+    if let Some(section) = root.section("listen") {
+        network::read_listen(section, &mut config.listen, sources);
+    }
+    if let Some(section) = root.section("monitoring") {
+        network::read_monitoring(section, &mut config.monitoring);
+    }
+    if let Some(section) = root.section("launcher") {
+        section.set_some("socket", &mut config.launcher_socket, value::path);
+        section.finish();
+    }
+    if let Some(section) = root.section("output") {
+        output(section, &mut config.output);
+    }
+    if let Some(section) = root.section("payload") {
+        payload(section, &mut config.payload);
+    }
+    if let Some(section) = root.section("artifacts") {
+        artifacts::read(section, &mut config.artifacts, sources);
+    }
+    if let Some(section) = root.section("results") {
+        results(section, &mut config.results);
+    }
+    tools::read(root, &mut config);
+    if let Some(section) = root.section("health") {
+        health(section, &mut config);
+    }
+    if let Some(section) = root.section("pressure") {
+        pressure::read(section, &mut config.pressure);
+    }
+    if let Some(section) = root.section("retention") {
+        retention(section, &mut config.retention);
+    }
+    if let Some(section) = root.section("shutdown") {
+        section.set("drain_timeout", &mut config.drain_timeout, value::duration(Duration::ZERO..=DAY));
+        section.finish();
+    }
+    check_ports(root, &config);
+    root.finish();
+    config
+}
+
+fn directories(root: &Section<'_>, config: &mut Config, sources: &dyn Sources) {
+    root.set("state_directory", &mut config.state_directory, value::path);
+    root.set("work_directory", &mut config.work_directory, value::path);
+    let (state, work) = (&config.state_directory, &config.work_directory);
+    // What runs may fill or wreck the one, and must not get at the other.
+    if work.starts_with(state) || state.starts_with(work) {
+        let message = format!(
+            "`work_directory` `{}` and `state_directory` `{}` must not be one in the other",
+            work.display(),
+            state.display()
+        );
+        let key = if root.has("work_directory") { "work_directory" } else { "state_directory" };
+        let hint = "work items write to the former, and must not get at the latter";
+        root.complain(root.span_of(key), message, Some(hint.to_owned()));
+    }
+    if root.has("config_root") {
+        root.set("config_root", &mut config.config_root, value::path);
+        return;
+    }
+    match sources.variable(CONFIG_ROOT_VARIABLE) {
+        Ok(path) if Path::new(&path).is_absolute() => config.config_root = path.into(),
+        Err(VariableError::Unset) => {}
+        Ok(_) | Err(VariableError::NotText) => {
+            let message =
+                format!("the environment variable `{CONFIG_ROOT_VARIABLE}` is no absolute path");
+            root.complain_of_file(message, "unset it, or set `config_root` instead");
+        }
+    }
+}
+
+fn resources(section: Section<'_>, config: &mut ResourcesConfig) {
+    section.set_some("cpu_millis", &mut config.cpu_millis, whole(1..=1_000_000_000));
+    section.set_some("memory", &mut config.memory_bytes, value::size(1));
+    section.set("disk_reserve", &mut config.disk_reserve_bytes, value::size(0));
+    section.finish();
+}
+
+fn output(section: Section<'_>, config: &mut OutputConfig) {
+    section.set("head", &mut config.head_bytes, value::size(MIN_OUTPUT_BYTES));
+    section.set("tail", &mut config.tail_bytes, value::size(MIN_OUTPUT_BYTES));
+    section.finish();
+}
+
+fn payload(section: Section<'_>, config: &mut PayloadConfig) {
+    section.set_some("cache_directory", &mut config.cache_directory, value::path);
+    section.set("cache_size", &mut config.cache_bytes, value::size(0));
+    section.set("archive_size", &mut config.archive_bytes, value::size(1));
+    section.set("unpacked_size", &mut config.unpacked_bytes, value::size(1));
+    section.set("entries", &mut config.entries, whole(1..=1_000_000_000));
+    section.set("ratio", &mut config.ratio, whole(1..=1_000_000));
+    section.set("deadline", &mut config.deadline, value::duration(SECOND..=DAY));
+    section.set("allow_file_urls", &mut config.allow_file_urls, value::truth);
+    section.finish();
+}
+
+fn results(section: Section<'_>, config: &mut ResultsConfig) {
+    section.set("files", &mut config.files, whole(1..=1_000_000));
+    section.set("file_size", &mut config.file_bytes, value::size(1));
+    section.set("time", &mut config.time, value::duration(SECOND..=DAY));
+    section.finish();
+}
+
+fn health(section: Section<'_>, config: &mut Config) {
+    let health = &mut config.health;
+    section.set("infrastructure_failures", &mut health.max_failures, whole(1..=1000));
+    let first = section.get("quarantine", value::duration(SECOND..=DAY));
+    let most = section.get("max_quarantine", value::duration(SECOND..=DAY));
+    health.first_quarantine = first.unwrap_or(health.first_quarantine);
+    // Who sets only one of them means both.
+    health.max_quarantine = most.unwrap_or(health.max_quarantine.max(health.first_quarantine));
+    if health.max_quarantine < health.first_quarantine {
+        let message = "`health.max_quarantine` is less than `quarantine`".to_owned();
+        section.complain(section.span_of("max_quarantine"), message, None);
+    }
+    section.finish();
+}
+
+fn retention(section: Section<'_>, config: &mut RetentionConfig) {
+    section.set("age", &mut config.age, value::duration(HOUR..=YEAR));
+    section.set("size", &mut config.bytes, value::size(1));
+    section.finish();
+}
+
+/// Both servers cannot have one port.
+fn check_ports(root: &Section<'_>, config: &Config) {
+    let Some(monitoring) = config.monitoring else {
+        return;
+    };
+    let listen = config.listen.address;
+    let overlap = monitoring.ip() == listen.ip()
+        || monitoring.ip().is_unspecified()
+        || listen.ip().is_unspecified();
+    if listen.port() == monitoring.port() && listen.port() != 0 && overlap {
+        let message =
+            format!("`listen.address` `{listen}` and `monitoring.address` `{monitoring}` are the same");
+        let key = if root.has("monitoring") { "monitoring" } else { "listen" };
+        root.complain(root.span_of(key), message, None);
+    }
+}

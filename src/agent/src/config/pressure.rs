@@ -1,0 +1,65 @@
+//! `[pressure]`: when the machine counts as hard pressed.
+
+use std::time::Duration;
+
+use helix_model::pressure::{LevelThresholds, PressurePolicy, PressureSample};
+
+use super::section::Section;
+use super::value;
+
+/// The longest time that a level may have to last, in seconds.
+const MAX_WAIT: Duration = Duration::from_secs(3600);
+
+/// Reads the policy; none if pressure is not to be looked at.
+pub(super) fn read(section: Section<'_>, config: &mut Option<PressurePolicy>) {
+    let mut policy = config.unwrap_or_default();
+    let is_on = section.get("enabled", value::truth).unwrap_or(config.is_some());
+    let waits = || value::duration(Duration::ZERO..=MAX_WAIT);
+    section.set("rise_after", &mut policy.rise_after, waits());
+    section.set("fall_after", &mut policy.fall_after, waits());
+    level(&section, "elevated", &mut policy.elevated);
+    level(&section, "high", &mut policy.high);
+    level(&section, "critical", &mut policy.critical);
+    section.finish();
+    *config = is_on.then_some(policy);
+}
+
+fn level(parent: &Section<'_>, key: &'static str, thresholds: &mut LevelThresholds) {
+    let Some(section) = parent.section(key) else {
+        return;
+    };
+    for (key, sample) in [("enter", &mut thresholds.enter), ("leave", &mut thresholds.leave)] {
+        if let Some(section) = section.section(key) {
+            section.set("cpu_some", &mut sample.cpu_some, value::percent);
+            section.set("memory_some", &mut sample.memory_some, value::percent);
+            section.set("memory_full", &mut sample.memory_full, value::percent);
+            section.set("io_full", &mut sample.io_full, value::percent);
+            section.finish();
+        }
+    }
+    if let Some((name, enter, leave)) = first_above(&thresholds.leave, &thresholds.enter) {
+        let message = format!(
+            "`pressure.{key}` would be left for `{name}` at {leave}, which is above {enter}, where \
+             it is entered"
+        );
+        let hint = "`leave` must not be above `enter`; those not set have their defaults";
+        section.complain_of_section(message, Some(hint.to_owned()));
+    }
+    section.finish();
+}
+
+/// The first reading of `leave` that is above its counterpart in `enter`: its name, and both.
+fn first_above(
+    leave: &PressureSample,
+    enter: &PressureSample,
+) -> Option<(&'static str, String, String)> {
+    [
+        ("cpu_some", enter.cpu_some, leave.cpu_some),
+        ("memory_some", enter.memory_some, leave.memory_some),
+        ("memory_full", enter.memory_full, leave.memory_full),
+        ("io_full", enter.io_full, leave.io_full),
+    ]
+    .into_iter()
+    .find(|(_, enter, leave)| leave > enter)
+    .map(|(name, enter, leave)| (name, enter.to_string(), leave.to_string()))
+}

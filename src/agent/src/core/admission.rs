@@ -1,0 +1,162 @@
+//! Taking or refusing a work item: the shell around
+//! [`helix_model::admission::decide`].
+
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use helix_model::admission::{AgentSnapshot, Refusal, Standing, decide, refuse_missing};
+use helix_model::capability::Missing;
+use helix_model::outcome::CancelledBy;
+use helix_model::resources::Resources;
+use helix_model::work_item::WorkItem;
+use helix_machine::free::{DiskSpace, Memory};
+
+use super::{Core, State};
+use crate::attempt::{Attempt, Order, Record, drive};
+use crate::config::Config;
+
+/// Why a work item was not taken.
+#[derive(Debug)]
+pub(crate) enum AdmitError {
+    /// By the rules.
+    Refused(Refusal),
+    /// The agent cannot write down that it took it.
+    StateUnwritable(io::Error),
+}
+
+impl Core {
+    /// Takes a work item and sets its attempt going, or refuses it before
+    /// anything is touched.
+    pub(crate) fn admit(self: &Arc<Self>, work_item: WorkItem) -> Result<Arc<Attempt>, AdmitError> {
+        let now = SystemTime::now();
+        let mut state = self.lock();
+        let snapshot = self.snapshot(&state, &work_item, now);
+        let admission = match decide(&work_item, &snapshot, now) {
+            Ok(admission) => admission,
+            Err(refusal) => {
+                drop(state);
+                self.count_refusal(&refusal);
+                tracing::info!(
+                    attempt = %work_item.attempt,
+                    work_item.id = %work_item.id,
+                    reason = refusal.reason(),
+                    "work item refused"
+                );
+                self.install_what_is_missing(&refusal);
+                return Err(AdmitError::Refused(refusal));
+            }
+        };
+        let record = Record::of(&work_item, now);
+        let (attempt, orders) = self.begin(&record).map_err(AdmitError::StateUnwritable)?;
+        let attempt = Arc::new(attempt);
+        state.ledger.adopt(work_item.attempt.clone(), admission.reserve);
+        state.registry.insert_live(Arc::clone(&attempt));
+        let superseded = state.registry.supersede(&attempt.identity);
+        drop(state);
+
+        for older in superseded {
+            let by = CancelledBy::Superseded { by: work_item.attempt.clone() };
+            older.order(Order::Cancel { by, grace: None });
+        }
+        metrics::counter!("helix_agent_accepted_total").increment(1);
+        tracing::info!(
+            attempt = %work_item.attempt,
+            work_item.id = %work_item.id,
+            job.id = %work_item.job,
+            trial = admission.standing == Standing::Trial,
+            "work item accepted"
+        );
+        drive::accept(self, &attempt, &work_item);
+        tokio::spawn(drive::run(Arc::clone(self), Arc::clone(&attempt), work_item, record, orders));
+        self.note_change();
+        Ok(attempt)
+    }
+
+    /// The refusal for what a payload turned out to ask for. Starts what can be
+    /// installed.
+    pub(crate) fn refuse_missing(&self, missing: Vec<Missing>) -> Refusal {
+        let now = SystemTime::now();
+        let provisioners = self.provisioners.snapshots(&missing, now);
+        let refusal = refuse_missing(missing, &provisioners, now);
+        self.count_refusal(&refusal);
+        self.install_what_is_missing(&refusal);
+        refusal
+    }
+
+    fn install_what_is_missing(&self, refusal: &Refusal) {
+        let installations = match refusal {
+            Refusal::MissingCapability { installations, .. }
+            | Refusal::Provisioning { installations } => installations,
+            Refusal::BadRequest { .. }
+            | Refusal::Duplicate { .. }
+            | Refusal::Superseded { .. }
+            | Refusal::Offline { .. }
+            | Refusal::Draining { .. }
+            | Refusal::WrongQueue { .. }
+            | Refusal::Unhealthy { .. }
+            | Refusal::TooLarge { .. }
+            | Refusal::SlotsFull { .. }
+            | Refusal::CpuShort { .. }
+            | Refusal::MemoryShort { .. }
+            | Refusal::DiskShort { .. } => return,
+        };
+        for installation in installations {
+            match self.provisioners.ensure(&installation.missing) {
+                Ok(under_way) => tracing::info!(
+                    provisioner = %under_way.provisioner,
+                    capability = %under_way.capability,
+                    phase = ?under_way.phase,
+                    "missing capability is being installed"
+                ),
+                Err(error) => tracing::warn!(
+                    error = crate::error_chain(&error),
+                    "missing capability cannot be installed"
+                ),
+            }
+        }
+        self.note_change();
+    }
+
+    /// Counts a refusal for the metrics.
+    pub(crate) fn count_refusal(&self, refusal: &Refusal) {
+        metrics::counter!("helix_agent_refused_total", "reason" => refusal.reason()).increment(1);
+    }
+
+    fn snapshot(&self, state: &State, work_item: &WorkItem, now: SystemTime) -> AgentSnapshot {
+        let capabilities = self.catalog.capabilities();
+        let missing = capabilities.missing(&work_item.requirements);
+        AgentSnapshot {
+            availability: self.availability(state),
+            queues: self.config.queues.clone(),
+            capabilities: capabilities.as_ref().clone(),
+            provisioners: self.provisioners.snapshots(&missing, now),
+            health: state.health.clone(),
+            total: state.ledger.total(),
+            free: self.free(state),
+            pressure: state.pressure.gauge.level(),
+            running: state.registry.live_count(),
+            free_by: None,
+            attempts: state.registry.related(&work_item.attempt, &work_item.job, &work_item.id),
+        }
+    }
+
+    /// What is neither reserved nor, as far as the system can tell, in use.
+    pub(super) fn free(&self, state: &State) -> Resources {
+        let free = state.ledger.free();
+        let disk = DiskSpace::of(&self.config.work_directory).map_or(0, |disk| disk.free_bytes);
+        let memory = Memory::read().map_or(free.memory_bytes, |memory| memory.available_bytes);
+        free.least(Resources {
+            slots: free.slots,
+            cpu_millis: free.cpu_millis,
+            memory_bytes: memory,
+            disk_bytes: disk.saturating_sub(self.config.resources.disk_reserve_bytes),
+        })
+    }
+}
+
+/// All the space that work items may take together.
+pub(super) fn disk_total(config: &Config) -> u64 {
+    let total = DiskSpace::of(&config.work_directory).map_or(0, |disk| disk.total_bytes);
+    total.saturating_sub(config.resources.disk_reserve_bytes)
+}

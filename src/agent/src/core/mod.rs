@@ -1,0 +1,308 @@
+//! The agent's one shared state: what is reserved, which attempts there are, and
+//! whether work is taken.
+//!
+//! Everything that decides holds the one lock and calls the pure rules of
+//! `helix-model`; nothing waits while it is held. Everything that waits lives in
+//! tasks of its own and comes back here with what it learned.
+
+mod admission;
+mod capacity;
+mod registry;
+mod standing;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use helix_artifacts::Destination;
+use helix_machine::catalog::Catalog;
+use helix_machine::facts::Facts;
+use helix_machine::provision::Provisioners;
+use helix_model::health::{Evidence, Health};
+use helix_model::ids::{AttemptId, QueueName};
+use helix_model::resources::{Ledger, Resources};
+use helix_payload::Cache;
+use helix_proto::agent::v1::AttemptSummary;
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::attempt::jobs::Jobs;
+use crate::attempt::{Attempt, Journal, Order, Record};
+use crate::config::Config;
+use crate::launcher::Launcher;
+use crate::service::problem;
+use registry::{Known, Registry};
+
+pub(crate) use admission::AdmitError;
+pub(crate) use registry::Ended;
+pub(crate) use standing::PressureReading;
+
+/// What an agent is made of.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) facts: Facts,
+    pub(crate) catalog: Catalog,
+    pub(crate) provisioners: Provisioners,
+    pub(crate) cache: Cache,
+    pub(crate) artifacts: Destination,
+    pub(crate) launcher: Launcher,
+    /// Files that the work items of a job share.
+    pub(crate) jobs: Jobs,
+    pub(crate) ground: Ground,
+    started: SystemTime,
+    default_queue: QueueName,
+    state: Mutex<State>,
+    /// Counts changes that capacity shows.
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    ledger: Ledger,
+    registry: Registry,
+    health: Health,
+    draining: Option<SystemTime>,
+    pressure: PressureReading,
+}
+
+/// The parts that are made before the core.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) facts: Facts,
+    pub(crate) catalog: Catalog,
+    pub(crate) provisioners: Provisioners,
+    pub(crate) cache: Cache,
+    pub(crate) artifacts: Destination,
+    pub(crate) launcher: Launcher,
+    pub(crate) ground: Ground,
+}
+
+/// What every work item finds on this machine, whatever its directories.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    /// Where the helper scripts are.
+    pub(crate) scripts: PathBuf,
+    /// The user that work items run as.
+    pub(crate) user: String,
+    /// The Python interpreter, where there is one.
+    pub(crate) python: Option<PathBuf>,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> io::Result<Arc<Self>> {
+        let Parts { config, facts, catalog, provisioners, cache, artifacts, launcher, ground } =
+            parts;
+        let default_queue = match config.queues.first() {
+            Some(queue) => queue.clone(),
+            None => QueueName::new("default").map_err(io::Error::other)?,
+        };
+        let total = Resources {
+            slots: config.slots,
+            cpu_millis: config
+                .resources
+                .cpu_millis
+                .unwrap_or(u64::from(facts.cpus.get()).saturating_mul(1000)),
+            memory_bytes: config.resources.memory_bytes.unwrap_or(facts.memory_bytes),
+            disk_bytes: admission::disk_total(&config),
+        };
+        let draining = standing::load_draining(&config.state_directory)?;
+        let state = State {
+            ledger: Ledger::new(total),
+            registry: Registry::default(),
+            health: Health::default(),
+            draining,
+            pressure: PressureReading::default(),
+        };
+        Ok(Arc::new(Self {
+            config,
+            facts,
+            catalog,
+            provisioners,
+            cache,
+            artifacts,
+            launcher,
+            jobs: Jobs::default(),
+            ground,
+            started: SystemTime::now(),
+            default_queue,
+            state: Mutex::new(state),
+            changed: watch::Sender::new(0),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here leaves the state half changed when it panics.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What people call the machine.
+    pub(crate) fn machine_name(&self) -> &str {
+        self.config.machine_name.as_deref().unwrap_or(&self.facts.host_name)
+    }
+
+    /// The queue of a work item that names none.
+    pub(crate) fn default_queue(&self) -> &QueueName {
+        &self.default_queue
+    }
+
+    /// Where attempts are kept.
+    pub(crate) fn attempts_directory(&self) -> PathBuf {
+        self.config.state_directory.join("attempts")
+    }
+
+    /// Word of changes that capacity shows.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Says that something changed that capacity shows.
+    pub(crate) fn note_change(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Takes up an attempt that an earlier life of the agent began.
+    pub(crate) fn adopt(&self, attempt: &Arc<Attempt>) {
+        let mut state = self.lock();
+        state.ledger.adopt(attempt.identity.attempt.clone(), attempt.reserved);
+        state.registry.insert_live(Arc::clone(attempt));
+        drop(state);
+        self.note_change();
+    }
+
+    /// Takes up an attempt that has ended in an earlier life of the agent.
+    pub(crate) fn remember(&self, attempt: &Attempt, ended: SystemTime) {
+        let row = Ended {
+            directory: attempt.directory().to_owned(),
+            summary: attempt.summary(),
+            ended,
+        };
+        self.lock().registry.insert_ended(attempt.identity.clone(), row);
+    }
+
+    /// Gives back what an attempt held, once its terminal event is written.
+    pub(crate) fn release(&self, attempt: &Attempt, evidence: Evidence) {
+        let now = SystemTime::now();
+        let id = &attempt.identity.attempt;
+        let ended = Ended {
+            directory: attempt.directory().to_owned(),
+            summary: attempt.summary(),
+            ended: now,
+        };
+        let mut state = self.lock();
+        state.ledger.release(id);
+        state.registry.end(id, ended);
+        let health = state.health.after(evidence, &self.config.health, now);
+        if let (Health::Quarantined { failures, .. }, false) =
+            (&health, matches!(state.health, Health::Quarantined { .. }))
+        {
+            tracing::error!(
+                failures,
+                "machine goes into quarantine after infrastructure failures in a row"
+            );
+        }
+        state.health = health;
+        drop(state);
+        self.note_change();
+    }
+
+    /// The history of an attempt, running or ended.
+    pub(crate) async fn open(&self, id: &AttemptId) -> Result<Arc<Attempt>, Status> {
+        let known = self.lock().registry.get(id);
+        match known {
+            None => Err(problem::unknown_attempt(id)),
+            Some(Known::Live(attempt)) => Ok(attempt),
+            Some(Known::Ended(ended, identity)) => {
+                let read = tokio::task::spawn_blocking(move || {
+                    let journal = Journal::open(&ended.directory)?;
+                    let bytes = ended.summary.console_bytes;
+                    let reserved = Resources::default();
+                    let (attempt, _) =
+                        Attempt::new(identity, reserved, journal, ended.directory, bytes);
+                    Ok::<_, io::Error>(Arc::new(attempt))
+                });
+                match read.await.map_err(io::Error::other) {
+                    Ok(Ok(attempt)) => Ok(attempt),
+                    Ok(Err(error)) | Err(error) => Err(problem::history_unreadable(id, &error)),
+                }
+            }
+        }
+    }
+
+    /// Passes on a wish. Says whether the attempt had ended before.
+    pub(crate) fn order(&self, id: &AttemptId, order: Order) -> Result<bool, Status> {
+        let known = self.lock().registry.get(id);
+        match known {
+            None => Err(problem::unknown_attempt(id)),
+            Some(Known::Ended(..)) => Ok(true),
+            Some(Known::Live(attempt)) => {
+                attempt.order(order);
+                Ok(attempt.journal.terminal().is_some())
+            }
+        }
+    }
+
+    /// Notes that the history of an attempt is stored safely elsewhere.
+    pub(crate) fn acknowledge(&self, id: &AttemptId) -> Result<(), Status> {
+        let known = self.lock().registry.get(id);
+        match known {
+            None => Err(problem::unknown_attempt(id)),
+            Some(Known::Live(attempt)) => match attempt.journal.terminal() {
+                None => Err(problem::not_ended(id)),
+                Some(_) => {
+                    attempt.acknowledge().map_err(|error| problem::state_unwritable(&error))?;
+                    self.lock().registry.acknowledged(id);
+                    Ok(())
+                }
+            },
+            Some(Known::Ended(ended, _)) => {
+                Attempt::acknowledge_in(&ended.directory)
+                    .map_err(|error| problem::state_unwritable(&error))?;
+                self.lock().registry.acknowledged(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Rows for a list.
+    pub(crate) fn rows(
+        &self,
+        after: Option<&AttemptId>,
+        running_only: bool,
+        most: usize,
+    ) -> Vec<AttemptSummary> {
+        self.lock().registry.rows(after, running_only, most)
+    }
+
+    /// How many attempts run.
+    pub(crate) fn running(&self) -> usize {
+        self.lock().registry.live_count()
+    }
+
+    /// The attempts that have ended.
+    pub(crate) fn ended(&self) -> Vec<(AttemptId, Ended)> {
+        let state = self.lock();
+        state.registry.ended().map(|(id, ended)| (id.clone(), ended.clone())).collect()
+    }
+
+    /// Forgets an ended attempt, and says where its history lies.
+    pub(crate) fn forget(&self, id: &AttemptId) -> Option<PathBuf> {
+        self.lock().registry.forget(id)
+    }
+
+    /// Begins an attempt: directory, record and journal.
+    fn begin(
+        &self,
+        record: &Record,
+    ) -> io::Result<(Attempt, tokio::sync::mpsc::Receiver<Order>)> {
+        let directory = crate::attempt::create_directory(
+            &self.attempts_directory(),
+            &record.identity.attempt,
+        )?;
+        record.save(&directory)?;
+        let journal = Journal::create(&directory)?;
+        Ok(Attempt::new(record.identity.clone(), record.reserved(), journal, directory, 0))
+    }
+}

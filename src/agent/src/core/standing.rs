@@ -1,0 +1,137 @@
+//! Whether the machine takes work at all: drained by an operator, taken out of
+//! service by a file, in quarantine, or under pressure.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use helix_model::admission::Availability;
+use helix_model::health::Health;
+use helix_model::pressure::{PressureGauge, PressureSample};
+
+use super::{Core, State};
+
+const DRAINING: &str = "draining";
+const OFFLINE: &str = "offline";
+/// More of a reason than this helps nobody.
+const MAX_REASON_BYTES: usize = 1024;
+
+/// How hard pressed the machine is.
+#[derive(Debug, Default)]
+pub(crate) struct PressureReading {
+    pub(crate) gauge: PressureGauge,
+    /// Absent where the system does not say.
+    pub(crate) sample: Option<PressureSample>,
+}
+
+impl Core {
+    /// Takes nothing new from now on. Says how many attempts run.
+    pub(crate) fn drain(&self, reason: &str) -> io::Result<usize> {
+        let mut state = self.lock();
+        if state.draining.is_none() {
+            let now = SystemTime::now();
+            let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            fs::write(self.config.state_directory.join(DRAINING), seconds.to_string())?;
+            state.draining = Some(now);
+            tracing::info!(reason, "drain begins");
+        }
+        let running = state.registry.live_count();
+        drop(state);
+        self.note_change();
+        Ok(running)
+    }
+
+    /// Takes nothing new for the rest of this life: the agent shuts down.
+    pub(crate) fn drain_for_shutdown(&self) {
+        self.lock().draining.get_or_insert_with(SystemTime::now);
+        self.note_change();
+    }
+
+    /// Takes work again.
+    pub(crate) fn resume(&self) -> io::Result<()> {
+        match fs::remove_file(self.config.state_directory.join(DRAINING)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        if self.lock().draining.take().is_some() {
+            tracing::info!("drain ends");
+        }
+        self.note_change();
+        Ok(())
+    }
+
+    /// Why the agent takes no work, one sentence each; empty when it does.
+    pub(crate) fn reasons_not_ready(&self) -> Vec<String> {
+        let state = self.lock();
+        self.reasons(&state, SystemTime::now())
+    }
+
+    pub(super) fn reasons(&self, state: &State, now: SystemTime) -> Vec<String> {
+        let mut reasons = Vec::new();
+        match self.availability(state) {
+            Availability::Accepting => {}
+            Availability::Draining { .. } => {
+                reasons.push("the agent drains; `helix resume` ends that".to_owned());
+            }
+            Availability::Offline { reason } => reasons.push(format!(
+                "the machine is offline ({}); remove `{}` to bring it back",
+                if reason.is_empty() { "no reason given" } else { &reason },
+                self.config.config_root.join(OFFLINE).display()
+            )),
+        }
+        if let Health::Quarantined { failures, .. } = state.health.at(now) {
+            reasons.push(format!(
+                "the machine is in quarantine after {failures} infrastructure failures in a row"
+            ));
+        }
+        reasons
+    }
+
+    pub(super) fn availability(&self, state: &State) -> Availability {
+        match (offline_reason(&self.config.config_root), state.draining) {
+            (Some(reason), _) => Availability::Offline { reason },
+            (None, Some(since)) => Availability::Draining { since },
+            (None, None) => Availability::Accepting,
+        }
+    }
+
+    /// Takes in how hard pressed the machine is.
+    pub(crate) fn observe_pressure(&self, sample: Option<PressureSample>, now: SystemTime) {
+        let Some(policy) = self.config.pressure else { return };
+        let mut state = self.lock();
+        let before = state.pressure.gauge.level();
+        if let Some(sample) = &sample {
+            state.pressure.gauge.observe(sample, &policy, now);
+        }
+        state.pressure.sample = sample;
+        let after = state.pressure.gauge.level();
+        drop(state);
+        if before != after {
+            tracing::info!(before = ?before, after = ?after, "pressure on the machine changed");
+            self.note_change();
+        }
+    }
+}
+
+/// The text of the `offline` file; empty if it has none or cannot be read.
+fn offline_reason(config_root: &Path) -> Option<String> {
+    let path = config_root.join(OFFLINE);
+    // The usual answer, at the price of one system call.
+    fs::symlink_metadata(&path).ok()?;
+    let mut bytes = fs::read(&path).unwrap_or_default();
+    bytes.truncate(MAX_REASON_BYTES);
+    Some(String::from_utf8_lossy(&bytes).trim().replace(char::is_control, " "))
+}
+
+/// Since when an operator has had the agent drained.
+pub(super) fn load_draining(state_directory: &Path) -> io::Result<Option<SystemTime>> {
+    match fs::read_to_string(state_directory.join(DRAINING)) {
+        Ok(text) => {
+            let seconds = text.trim().parse().map_or(Duration::ZERO, Duration::from_secs);
+            Ok(Some(UNIX_EPOCH + seconds))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,84 @@
+//! What is done from time to time: looking at the pressure on the machine and at
+//! its tools, and removing what is kept no longer.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use helix_machine::pressure::Reading;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::retention;
+use crate::core::Core;
+
+const PRESSURE_PERIOD: Duration = Duration::from_secs(5);
+const SWEEP_PERIOD: Duration = Duration::from_secs(300);
+const JOBS_PERIOD: Duration = Duration::from_secs(60);
+
+/// Starts it all, until `stop`.
+pub(crate) fn start(core: &Arc<Core>, stop: &CancellationToken) {
+    let (core, stop) = (Arc::clone(core), stop.clone());
+    tokio::spawn(async move {
+        let mut tools = core.catalog.subscribe();
+        let mut installations = core.provisioners.subscribe();
+        let probing = core.catalog.refresh_every(core.config.probe_interval);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = probing => {}
+            () = watch_pressure(&core) => {}
+            () = sweep(&core) => {}
+            () = forget_jobs(&core) => {}
+            () = async {
+                while tools.changed().await.is_ok() {
+                    core.note_change();
+                }
+            } => {}
+            () = async {
+                while installations.changed().await.is_ok() {
+                    core.note_change();
+                }
+            } => {}
+        }
+    });
+}
+
+async fn watch_pressure(core: &Arc<Core>) {
+    let mut ticks = ticks(PRESSURE_PERIOD);
+    loop {
+        ticks.tick().await;
+        let Some(policy) = &core.config.pressure else { return std::future::pending().await };
+        match Reading::take() {
+            Ok(reading) => core.observe_pressure(Some(reading.sample(policy)), SystemTime::now()),
+            Err(error) => {
+                // It will not come back: the kernel says it or does not.
+                tracing::info!(
+                    error = crate::error_chain(&error),
+                    "the system does not tell its pressure; slots are given by number alone"
+                );
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+async fn sweep(core: &Arc<Core>) {
+    let mut ticks = ticks(SWEEP_PERIOD);
+    loop {
+        ticks.tick().await;
+        retention::sweep(core, SystemTime::now()).await;
+    }
+}
+
+async fn forget_jobs(core: &Arc<Core>) {
+    let mut ticks = ticks(JOBS_PERIOD);
+    loop {
+        ticks.tick().await;
+        core.jobs.forget_idle().await;
+    }
+}
+
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
