@@ -19,7 +19,7 @@ mod name;
 mod options;
 mod problem;
 mod remote;
-mod select;
+pub mod select;
 mod store;
 mod transport;
 

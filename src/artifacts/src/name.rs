@@ -108,6 +108,20 @@ impl ArtifactName {
         self.encoded.split('/').map(decode)
     }
 
+    /// The directories that the name leads through, the first one first.
+    pub(crate) fn parents(&self) -> impl Iterator<Item = Self> + '_ {
+        self.encoded.match_indices('/').map(|(slash, _)| Self {
+            encoded: self.encoded[..slash].into(),
+        })
+    }
+
+    /// This name as a directory, with the last component of `other` in it.
+    pub(crate) fn join_last_of(&self, other: &Self) -> Self {
+        Self {
+            encoded: format!("{}/{}", self.encoded, other.file_name()),
+        }
+    }
+
     /// The name for another file of the same name: `a/b.xml` and 2 give `a/b (2).xml`.
     pub(crate) fn numbered(&self, number: usize) -> Self {
         let start = self.encoded.rfind('/').map_or(0, |slash| slash + 1);

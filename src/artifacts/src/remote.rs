@@ -32,7 +32,7 @@ pub(crate) struct Remote {
 
 /// `az://container/prefix`.
 pub(crate) fn azure(url: &Url, options: &Options) -> Result<Remote, OpenError> {
-    let place = Place::of(url, options, "container")?;
+    let place = Place::of(url, "container")?;
     let mut builder = MicrosoftAzureBuilder::new()
         .with_container_name(place.container)
         .with_retry(no_retries())
@@ -92,7 +92,7 @@ pub(crate) fn azure(url: &Url, options: &Options) -> Result<Remote, OpenError> {
 
 /// `s3://bucket/prefix`.
 pub(crate) fn s3(url: &Url, options: &Options) -> Result<Remote, OpenError> {
-    let place = Place::of(url, options, "bucket")?;
+    let place = Place::of(url, "bucket")?;
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(place.container)
         .with_retry(no_retries())
@@ -166,7 +166,7 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn of(url: &'a Url, _options: &Options, what: &'static str) -> Result<Self, OpenError> {
+    fn of(url: &'a Url, what: &'static str) -> Result<Self, OpenError> {
         let container =
             url.host_str()
                 .filter(|host| !host.is_empty())

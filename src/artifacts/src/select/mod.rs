@@ -11,7 +11,6 @@ mod problem;
 mod selected;
 mod walk;
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 
 pub use globs::{GlobError, Globs};
@@ -67,7 +66,8 @@ pub struct Limits {
     /// Directories between a rule's directory and a file. Default 64, at most 256: each level
     /// that is being walked holds a descriptor.
     pub depth: usize,
-    /// Directory entries looked at. Default 1,000,000.
+    /// Directory entries looked at. Default 300,000: their names are held while a directory is
+    /// walked.
     pub entries: usize,
     /// Problems listed one by one; further ones are counted. Default 100.
     pub problems: usize,
@@ -79,7 +79,7 @@ impl Default for Limits {
             files: 10_000,
             total_bytes: 16 << 30,
             depth: 64,
-            entries: 1_000_000,
+            entries: 300_000,
             problems: 100,
         }
     }
@@ -102,12 +102,12 @@ pub struct Selection {
 ///
 /// A file that several rules or hard links reach is taken once, by the first. Two different
 /// files of one name are both taken, the second as `name (2).ext`; no file gets a name of
-/// `reserved`.
+/// `reserved`, and none a name that another has as a directory.
 ///
 /// Blocks on the file system; call it where that is allowed.
 #[must_use]
 pub fn select(rules: &[Rule], reserved: &[ArtifactName], limits: &Limits) -> Selection {
-    let mut walk = Walk::new(reserved.iter().cloned().collect::<HashSet<_>>(), limits);
+    let mut walk = Walk::new(reserved, limits);
     for rule in rules {
         walk.rule(rule);
     }

@@ -23,7 +23,10 @@ const DEEPEST: usize = 256;
 pub(super) struct Walk<'a> {
     limits: &'a Limits,
     selection: Selection,
+    /// Names of files.
     names: HashSet<ArtifactName>,
+    /// Directories in those names.
+    directories: HashSet<ArtifactName>,
     identities: HashSet<Identity>,
     entries: usize,
     /// Files beyond the limit: where the first one is, and how many.
@@ -55,16 +58,21 @@ struct Level {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(names: HashSet<ArtifactName>, limits: &'a Limits) -> Self {
-        Self {
+    pub(super) fn new(reserved: &[ArtifactName], limits: &'a Limits) -> Self {
+        let mut walk = Self {
             limits,
             selection: Selection::default(),
-            names,
+            names: HashSet::new(),
+            directories: HashSet::new(),
             identities: HashSet::new(),
             entries: 0,
             beyond: None,
             progress: Progress::Walking,
+        };
+        for name in reserved {
+            walk.claim(name.clone());
         }
+        walk
     }
 
     pub(super) fn rule(&mut self, rule: &Rule) {
@@ -273,7 +281,7 @@ impl<'a> Walk<'a> {
             LeftOut::TooManyBytes { limit, size }
         } else if let Some(name) = self.name(root.rule, path) {
             self.identities.insert(identity);
-            self.names.insert(name.clone());
+            self.claim(name.clone());
             self.selection.total_bytes += size;
             self.selection.files.push(Selected {
                 name,
@@ -290,19 +298,33 @@ impl<'a> Walk<'a> {
         self.problem(shown(root.rule, path), left_out);
     }
 
-    /// A name that no other file has.
+    /// A name that no other file has. Nor is it a directory in another's name, or beneath
+    /// another's name: a folder could not hold both.
     fn name(&self, rule: &Rule, path: &Path) -> Option<ArtifactName> {
-        let name = match &rule.beneath {
+        let wanted = match &rule.beneath {
             Some(beneath) => ArtifactName::from_path(beneath.to_path().join(path)),
             None => ArtifactName::from_path(path),
         };
-        let name = name.ok()?;
-        if !self.names.contains(&name) {
-            return Some(name);
+        let mut directory: Option<ArtifactName> = None;
+        for parent in wanted.as_ref().ok()?.parents() {
+            let parent = match &directory {
+                Some(directory) => directory.join_last_of(&parent),
+                None => parent,
+            };
+            directory = Some(free(parent, |name| !self.names.contains(name)));
         }
-        (2..=self.names.len() + 2)
-            .map(|number| name.numbered(number))
-            .find(|name| !self.names.contains(name))
+        let name = match (&directory, wanted.ok()?) {
+            (Some(directory), wanted) => directory.join_last_of(&wanted),
+            (None, wanted) => wanted,
+        };
+        Some(free(name, |name| {
+            !self.names.contains(name) && !self.directories.contains(name)
+        }))
+    }
+
+    fn claim(&mut self, name: ArtifactName) {
+        self.directories.extend(name.parents());
+        self.names.insert(name);
     }
 
     fn problem(&mut self, path: String, reason: LeftOut) {
@@ -327,6 +349,21 @@ impl Root<'_> {
             Take::Everything => true,
             Take::Matching(globs) => globs.may_match_beneath(path),
         }
+    }
+}
+
+/// The name itself, or the first one with a number, that is free.
+fn free(name: ArtifactName, is_free: impl Fn(&ArtifactName) -> bool) -> ArtifactName {
+    if is_free(&name) {
+        return name;
+    }
+    let mut number = 2;
+    loop {
+        let numbered = name.numbered(number);
+        if is_free(&numbered) {
+            return numbered;
+        }
+        number += 1;
     }
 }
 

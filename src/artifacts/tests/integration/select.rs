@@ -222,6 +222,30 @@ fn different_files_of_one_name_are_both_taken() {
 }
 
 #[test]
+fn no_name_is_a_directory_of_another() {
+    let (uploads, work) = (directory(), directory());
+    write(uploads.path(), "a", "a file");
+    write(uploads.path(), "b/c.txt", "in a directory");
+    write(work.path(), "a/x.txt", "in a directory");
+    write(work.path(), "a/y.txt", "in the same");
+    write(work.path(), "b", "a file");
+    write(work.path(), "logs", "a file");
+    let rules = [everything(uploads.path()), everything(work.path())];
+    let selection = select(&rules, &[name("logs/console.log")], &Limits::default());
+    assert_eq!(
+        names(&selection),
+        [
+            "a",
+            "b/c.txt",
+            "a (2)/x.txt",
+            "a (2)/y.txt",
+            "b (2)",
+            "logs (2)"
+        ]
+    );
+}
+
+#[test]
 fn limits_say_what_they_leave_out() {
     let root = directory();
     for path in ["1/2/3/deep.txt", "a.txt", "b.txt", "large.bin", "z.txt"] {
