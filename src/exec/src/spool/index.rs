@@ -26,6 +26,9 @@ pub(crate) const RECORD_BYTES: u64 = 16;
 
 const WINDOW_RECORDS: u64 = 256;
 
+/// Bytes of [`WINDOW_RECORDS`] records.
+const WINDOW_BYTES: usize = 256 * 16;
+
 /// Who wrote a piece of the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -156,7 +159,7 @@ impl IndexReader {
         }
         self.first = number - number % WINDOW_RECORDS;
         self.window.clear();
-        let mut bytes = [0; (WINDOW_RECORDS * RECORD_BYTES) as usize];
+        let mut bytes = [0; WINDOW_BYTES];
         let mut filled = 0;
         while filled < bytes.len() {
             let at = self.first * RECORD_BYTES + filled as u64;

@@ -30,6 +30,13 @@ pub use time::UnixNanos;
 pub use writer::SpoolWriter;
 
 use std::io;
+use std::path::{Path, PathBuf};
+
+/// Path of the file with the first bytes of the console of the spool at `spool`: all of it, until
+/// it is longer than one segment.
+pub fn head_segment(spool: &Path) -> PathBuf {
+    spool.join(layout::console_name(0))
+}
 
 /// Why a spool could not be used.
 #[derive(Debug, thiserror::Error)]

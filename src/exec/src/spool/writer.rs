@@ -225,7 +225,7 @@ impl SpoolWriter {
         while let Err(error) = self.replace_status(&json) {
             // The room set aside was not enough, or there never was any. The youngest console
             // bytes go first: they are the ones that a full disk has cut already.
-            let full = error.io().is_some_and(|error| is_full(error));
+            let full = error.io().is_some_and(is_full);
             if !full || !self.remove_youngest_segment() {
                 return Err(error);
             }

@@ -111,6 +111,11 @@ impl Clients {
         }
     }
 
+    /// After [`Clients::tell_ended`]: what to poll for those who have not taken all of it.
+    pub(super) fn polled_last(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        self.clients.iter().map(|client| (client.stream.as_fd(), PollFlags::POLLOUT))
+    }
+
     /// After [`Clients::tell_ended`]: hands on what did not fit before; whether that is all.
     pub(super) fn flush_last(&mut self) -> bool {
         self.clients.retain_mut(|client| {

@@ -85,17 +85,20 @@ pub(crate) fn run(job: Job) -> ! {
 /// Writes the last status and tells everybody; the exit code of this process.
 fn finish(ended: Ended, mut spool: SpoolWriter, mut clients: Clients) -> i32 {
     let written = spool.write_ended(ended);
-    if written.is_ok() {
-        clients.tell_ended();
-        let give_up_at = sys::clock() + LAST_NOTICE;
-        while !clients.flush_last() && sys::clock() < give_up_at {
-            wait_for(clients.polled(), Some(give_up_at));
-        }
-    }
-    // Without it a client is refused right away; nothing else hangs on it.
+    // Before anybody is told: whoever knows of the end has the spool for itself. A socket that
+    // stays behind refuses connections, which says the same as none.
     let _ = spool.directory().remove(layout::CONTROL_SOCKET);
-    // Without a last status, the end of this process is what there is to see.
-    i32::from(written.is_err())
+    drop(spool);
+    if written.is_err() {
+        // The end of this process without a last status is all there is to see.
+        return 1;
+    }
+    clients.tell_ended();
+    let give_up_at = sys::clock() + LAST_NOTICE;
+    while !clients.flush_last() && sys::clock() < give_up_at {
+        wait_for(clients.polled_last(), Some(give_up_at));
+    }
+    0
 }
 
 fn tell(launcher: &mut PipeWriter, message: &SetUp) {

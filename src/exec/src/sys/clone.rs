@@ -204,8 +204,8 @@ unsafe fn reset_signals() -> Result<(), Failure> {
     // initialised by `sigemptyset` before it is used.
     unsafe {
         for number in 1..=system::LAST_SIGNAL {
-            // Refused for SIGKILL, SIGSTOP and the ones the C library keeps for itself.
-            libc::signal(number, libc::SIG_DFL);
+            // Refused for SIGKILL and SIGSTOP, which have no other action.
+            system::set_default_action(number);
         }
         let mut none = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

@@ -238,6 +238,20 @@ pub(super) fn bind_to_parent(parent: c_int) -> Result<(), c_int> {
     }
 }
 
+/// Gives a signal its default action. Not by way of the C library, which keeps two signals for
+/// itself and would leave them ignored for the command if they were for this process.
+pub(super) fn set_default_action(number: c_int) {
+    // Larger than the kernel's structure on every architecture, all zero: the default action, no
+    // flags, an empty mask.
+    let action = [0_u64; 8];
+    const MASK_BYTES: usize = 8;
+    let old = std::ptr::null_mut::<c_void>();
+    // SAFETY: the kernel reads its structure from `action` and has nowhere to write.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, number, action.as_ptr(), old, MASK_BYTES);
+    }
+}
+
 /// Second net under [`super::mark_close_on_exec`], for descriptors that came in since.
 pub(super) fn close_on_exec_from(first: u32) {
     // SAFETY: the call takes numbers only; older kernels refuse it.
