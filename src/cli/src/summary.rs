@@ -83,7 +83,8 @@ impl Summary {
         self.elapsed
     }
 
-    /// The lines to show once the attempt has ended.
+    /// What to show once the attempt has ended; what belongs together is one
+    /// text of several lines.
     pub(crate) fn lines(&self, palette: Palette) -> Vec<String> {
         let mut lines = Vec::new();
         for missing in &self.degraded {
@@ -119,7 +120,7 @@ impl Artifacts {
             return;
         }
         let files = units::count(self.number, "file");
-        lines.push(format!("{files} stored, {}", units::bytes(self.bytes)));
+        let mut block = format!("{files} stored, {}", units::bytes(self.bytes));
         for artifact in &self.first {
             let kind = match artifact.kind() {
                 ArtifactKind::Unspecified | ArtifactKind::Upload => "",
@@ -128,32 +129,32 @@ impl Artifacts {
                 ArtifactKind::Dump => ", dump",
             };
             let size = units::bytes(artifact.size_bytes);
-            lines.push(format!(
-                "  {} ({size}{kind}) {}",
+            block.push_str(&format!(
+                "\n    {} ({size}{kind}) {}",
                 text::clean(&artifact.name),
                 palette.dim(text::clean(&artifact.url))
             ));
         }
         let more = self.number.saturating_sub(SHOWN_ARTIFACTS as u64);
         if more > 0 {
-            lines.push(format!("  … and {more} more"));
+            block.push_str(&format!("\n    … and {more} more"));
         }
+        lines.push(block);
     }
 }
 
 fn result_lines(results: &ResultsRead, palette: Palette, lines: &mut Vec<String>) {
     let counts = results.counts.unwrap_or_default();
     for failure in results.failures.iter().take(SHOWN_FAILURES) {
-        lines.push(format!(
-            "{} {}",
-            palette.red("failed test:"),
-            text::clean(&failure.name)
-        ));
+        let name = text::clean(&failure.name);
+        let mut block = format!("{} {name}", palette.red("failed test:"));
         for body in [&failure.message, &failure.stack] {
             if !body.trim().is_empty() {
-                lines.push(text::indented(body, "    ", SHOWN_FAILURE_LINES));
+                block.push('\n');
+                block.push_str(&text::indented(body, "    ", SHOWN_FAILURE_LINES));
             }
         }
+        lines.push(block);
     }
     let more = counts
         .failed
@@ -435,7 +436,8 @@ mod tests {
             retries_left: 1,
             ..Requeued::default()
         })));
-        let mut lines = summary.lines(Palette::Plain);
+        let text = summary.lines(Palette::Plain).join("\n");
+        let mut lines: Vec<&str> = text.lines().collect();
         // The middle of the list of files adds nothing.
         lines.drain(10..28);
         insta::assert_snapshot!(lines.join("\n"), @r"
@@ -448,9 +450,9 @@ mod tests {
         unreadable results: b.xml:3:7: ends too early
         9 tests: 4 passed, 5 failed (1 result file)
         22 files stored, 22.0 KiB
-          console.log (1.0 KiB, console log) file:///a/console.log
-          dumps/core.1 (1.0 KiB, dump) file:///a/dumps/core.1
-          … and 2 more
+            console.log (1.0 KiB, console log) file:///a/console.log
+            dumps/core.19 (1.0 KiB, dump) file:///a/dumps/core.19
+            … and 2 more
         failed: 5 tests failed (12 s); to be delivered again as number 2, 1 retry is left after it
         ");
     }

@@ -1,7 +1,7 @@
 //! Following one attempt over as many connections as it takes.
 //!
-//! [`Follower::next`] may be dropped at any point of waiting: what was begun is
-//! kept in the follower, so that a caller can wait for a signal at the same time.
+//! [`Follower::next`] may be dropped while it waits, and called again: no event
+//! is lost. A call that was under way is then made anew, so it is better kept.
 
 use std::time::Duration;
 

@@ -275,7 +275,10 @@ async fn cancel_on_interrupt(
             }
             Err(_) => "the agent does not answer; Ctrl-C again tries once more".to_owned(),
         };
-        // Standard error may be gone; the wish was passed on all the same.
-        let _ = screen.note(&note);
+        // Not waited for: somebody may hang in a write, and the next press of the
+        // keys must get through. If it cannot be said, the wish was passed on all
+        // the same.
+        let screen = Arc::clone(&screen);
+        drop(tokio::task::spawn_blocking(move || screen.note(&note)));
     }
 }

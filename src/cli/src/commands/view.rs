@@ -1,9 +1,12 @@
 //! Showing an attempt while it is followed; shared by `run` and `attach`.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use helix_proto::agent::v1::{AttemptEvent, ConsoleStream, attempt_event::Kind};
+
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::arguments::{Common, OutputFormat};
 use crate::client::answer::Refusal;
@@ -78,16 +81,9 @@ impl View {
     /// Shows everything up to the terminal event, and what it comes to.
     pub(super) async fn follow(&mut self, follower: &mut Follower) -> Result<Summary, Stopped> {
         let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let step = tokio::select! {
-                step = follower.next() => step,
-                _ = tick.tick() => {
-                    self.tick();
-                    continue;
-                }
-            };
-            match step {
+            match self.wait(follower, &mut tick).await {
                 Ok(Some(Step::Event(event))) => self.event(&event)?,
                 Ok(Some(Step::Lost { cause, delay })) => self.lost(&cause.to_string(), delay)?,
                 Ok(Some(Step::Restored)) => self.restored()?,
@@ -100,6 +96,22 @@ impl View {
         }
         self.screen.end_status();
         Ok(std::mem::take(&mut self.summary))
+    }
+
+    /// The next step, with the clock running meanwhile. The waiting itself is
+    /// not broken off for the clock, or every tick would repeat a call.
+    async fn wait(
+        &self,
+        follower: &mut Follower,
+        tick: &mut Interval,
+    ) -> Result<Option<Step>, FollowError> {
+        let mut next = pin!(follower.next());
+        loop {
+            tokio::select! {
+                step = &mut next => return step,
+                _ = tick.tick() => self.tick(),
+            }
+        }
     }
 
     fn event(&mut self, event: &AttemptEvent) -> Result<(), Error> {

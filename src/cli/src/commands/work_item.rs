@@ -110,7 +110,6 @@ impl Template {
                 retries_requested: arguments.retries,
                 retries_used: None,
             }),
-            trace_parent: String::new(),
         };
         Ok(Self {
             work_item,
