@@ -128,12 +128,17 @@ impl RequirementFiles {
     /// A configured rule takes the place of a built-in one for the same path. A built-in one for a capability
     /// that no probe looks for, no label names and no provisioner brings is left out: a stray
     /// `.ruby-version` in a payload must not keep a work item from machines that nobody ever asked for Ruby.
-    /// Configured rules always count.
+    /// Built-in rules for `ignored` paths are left out too. Configured rules always count.
     #[must_use]
-    pub fn new(configured: Vec<Rule>, is_known: impl Fn(&CapabilityName) -> bool) -> Self {
+    pub fn new(
+        configured: Vec<Rule>,
+        ignored: &[RelativePath],
+        is_known: impl Fn(&CapabilityName) -> bool,
+    ) -> Self {
         let mut rules = configured;
         for rule in built_in(is_known) {
-            if rules.iter().all(|known| known.path != rule.path) {
+            let is_configured = rules.iter().any(|known| known.path == rule.path);
+            if !is_configured && !ignored.contains(&rule.path) {
                 rules.push(rule);
             }
         }

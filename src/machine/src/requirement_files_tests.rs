@@ -25,7 +25,7 @@ fn rule(path: &str, capability: &str) -> Rule {
 }
 
 fn all() -> RequirementFiles {
-    RequirementFiles::new(Vec::new(), |_| true)
+    RequirementFiles::new(Vec::new(), &[], |_| true)
 }
 
 fn payload(files: &[(&str, &str)]) -> TempDir {
@@ -91,26 +91,38 @@ fn configured_paths_are_read_where_they_are() {
         rule("eng/absent/sdk.txt", "dotnet-sdk"),
         rule("eng/plain/sdk.txt", "dotnet-sdk"),
     ];
-    let (requirements, problems) = found(&RequirementFiles::new(rules, |_| false), payload.path());
+    let (requirements, problems) = found(
+        &RequirementFiles::new(rules, &[], |_| false),
+        payload.path(),
+    );
     assert_eq!(requirements, ["eng/tools/sdk.txt: dotnet-sdk 9.0.100"]);
     assert_eq!(problems, [] as [&str; 0]);
 }
 
 #[test]
-fn configuration_replaces_and_extends_the_built_in_table() {
+fn configuration_replaces_extends_and_ignores_the_built_in_table() {
     let files = RequirementFiles::new(
         vec![
             rule(".xcode-version", "xcode-beta"),
             rule("swift-version", "swift"),
         ],
-        |capability| capability.as_str() == "xcode",
+        &[RelativePath::new(".nvmrc").expect("it is a path")],
+        |capability| ["node", "xcode"].contains(&capability.as_str()),
     );
     let rules: Vec<&str> = files
         .rules()
         .iter()
         .map(|rule| rule.path.as_str())
         .collect();
-    assert_eq!(rules, [".xcode-version", "swift-version", ".tool-versions"]);
+    assert_eq!(
+        rules,
+        [
+            ".xcode-version",
+            "swift-version",
+            ".node-version",
+            ".tool-versions"
+        ]
+    );
     assert_eq!(files.rules()[0], rule(".xcode-version", "xcode-beta"));
 }
 
@@ -120,7 +132,7 @@ fn built_in_files_of_unknown_capabilities_are_not_looked_at() {
         (".ruby-version", "3.3"),
         (".tool-versions", "ruby 3.3\ngo 1.22\n"),
     ]);
-    let files = RequirementFiles::new(Vec::new(), |capability| capability.as_str() == "go");
+    let files = RequirementFiles::new(Vec::new(), &[], |capability| capability.as_str() == "go");
     let (requirements, problems) = found(&files, payload.path());
     assert_eq!(requirements, [".tool-versions: go 1.22"]);
     assert_eq!(problems, [] as [&str; 0]);
@@ -135,7 +147,7 @@ fn links_are_not_followed() {
     symlink("real", root.join(".python-version")).expect("it can be made");
     symlink("nowhere", root.join(".node-version")).expect("it can be made");
     symlink(outside.path().join("eng"), root.join("eng")).expect("it can be made");
-    let files = RequirementFiles::new(vec![rule("eng/version", "tool")], |_| true);
+    let files = RequirementFiles::new(vec![rule("eng/version", "tool")], &[], |_| true);
     let (requirements, problems) = found(&files, root);
     assert_eq!(requirements, [] as [&str; 0]);
     let link = FileProblemKind::Link;
