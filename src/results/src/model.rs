@@ -175,6 +175,13 @@ pub struct Evidence {
     pub stderr: Text,
 }
 
+impl Evidence {
+    fn bytes(&self) -> usize {
+        let texts = [&self.message, &self.stack, &self.stdout, &self.stderr];
+        self.kind.len() + texts.iter().map(|text| text.as_str().len()).sum::<usize>()
+    }
+}
+
 /// An earlier execution of the same test in the same file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
@@ -232,6 +239,17 @@ pub enum AttachmentBody {
         /// Its size in the file, in bytes.
         bytes: u64,
     },
+}
+
+impl Attachment {
+    fn bytes(&self) -> usize {
+        let body = match &self.body {
+            AttachmentBody::Path(text) | AttachmentBody::Base64(text) => text.len(),
+            AttachmentBody::Text(text) => text.as_str().len(),
+            AttachmentBody::TooLarge { .. } => 0,
+        };
+        self.name.len() + body
+    }
 }
 
 /// One name and value pair attached to a test: a trait, category, tag, label or property. Names may repeat.
@@ -336,6 +354,36 @@ impl TestCase {
             position,
             flakiness: Flakiness::Unstated,
         }
+    }
+
+    /// About how much memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let attempts = self
+            .attempts
+            .iter()
+            .map(|attempt| attempt.evidence.bytes() + size_of::<Attempt>());
+        let parts = self
+            .parts
+            .iter()
+            .map(|part| part.evidence.bytes() + part.name.len() + size_of::<Part>());
+        let attachments = self
+            .attachments
+            .iter()
+            .map(|attachment| attachment.bytes() + size_of::<Attachment>());
+        let traits = self
+            .traits
+            .iter()
+            .map(|entry| entry.name.len() + entry.value.len() + size_of::<Trait>());
+        size_of::<Self>()
+            + self.name.len()
+            + self.class.len()
+            + self.method.len()
+            + self.evidence.bytes()
+            + attempts
+                .chain(parts)
+                .chain(attachments)
+                .chain(traits)
+                .sum::<usize>()
     }
 
     /// Whether the test failed at least once and passed in the end.

@@ -18,6 +18,13 @@ const LEAST_NAME_BYTES: usize = 256;
 /// Cases between two questions whether to stop.
 const CASES_PER_QUESTION: u64 = 100;
 
+/// Whether a list of the current case has overflowed, which is told once per case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lists {
+    Roomy,
+    Full,
+}
+
 pub(crate) struct Session<'a> {
     sink: &'a mut dyn Sink,
     stop: &'a dyn Fn() -> bool,
@@ -39,6 +46,7 @@ pub(crate) struct Session<'a> {
     replaced_at: Position,
     /// Bytes that the current case may still keep.
     budget: usize,
+    lists: Lists,
     /// For names with references to resolve.
     scratch: Vec<u8>,
     /// The last shared name, as it is written and as it is read.
@@ -70,6 +78,7 @@ impl<'a> Session<'a> {
             replaced: 0,
             replaced_at: Position::default(),
             budget: limits.case_bytes,
+            lists: Lists::Roomy,
             scratch: Vec::new(),
             shared_raw: Vec::new(),
             shared: Arc::from(""),
@@ -205,6 +214,7 @@ impl<'a> Session<'a> {
             self.stopped(self.position);
         }
         self.budget = self.limits.case_bytes;
+        self.lists = Lists::Roomy;
     }
 
     fn stopped(&mut self, position: Position) {
@@ -362,7 +372,8 @@ impl<'a> Session<'a> {
         if list.len() < self.limits.list_entries {
             self.budget = self.budget.saturating_sub(size_of::<T>());
             list.push(entry);
-        } else if list.len() == self.limits.list_entries {
+        } else if self.lists == Lists::Roomy {
+            self.lists = Lists::Full;
             let most = self.limits.list_entries;
             self.problem(ProblemKind::LimitReached, self.position, || {
                 format!(

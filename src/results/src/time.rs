@@ -208,6 +208,12 @@ pub(crate) fn instant(text: &[u8], zone: Zone) -> Option<Timestamp> {
     )
 }
 
+/// The time from one instant to a later one.
+pub(crate) fn between(start: Option<Timestamp>, end: Option<Timestamp>) -> Option<Duration> {
+    let nanos = end?.unix_nanos.checked_sub(start?.unix_nanos)?;
+    Some(Duration::from_nanos(u64::try_from(nanos).ok()?))
+}
+
 /// An instant from seconds since the epoch.
 pub(crate) fn from_unix_seconds(text: &[u8]) -> Option<Timestamp> {
     let since = decimal(text, Comma::Decimal, 9)?;

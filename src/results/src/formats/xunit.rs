@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::formats::words;
+use crate::formats::{assembly_name, words};
 use crate::model::{Attachment, AttachmentBody, Origin, Outcome, SourceLocation, TestCase, Trait};
 use crate::session::{Session, number};
 use crate::text::{Capture, Text, printable_line};
@@ -199,7 +199,7 @@ impl XUnit {
         let mut started = None;
         for (key, value) in tag.attributes() {
             match key {
-                b"name" => self.assembly = Arc::from(base_name(&session.name(value))),
+                b"name" => self.assembly = Arc::from(assembly_name(&session.name(value))),
                 b"test-framework" => session.run().tool = session.name(value),
                 b"run-date" => date = value,
                 b"run-time" => time = value,
@@ -395,18 +395,6 @@ fn add(sum: &mut Option<u64>, value: &[u8]) {
     }
 }
 
-/// The name of an assembly without its directory, which may be of any system, and without `.dll` or `.exe`.
-fn base_name(path: &str) -> &str {
-    let name = path.rsplit(['/', '\\']).next().unwrap_or(path);
-    let stem = match name.rsplit_once('.') {
-        Some((stem, end)) if end.eq_ignore_ascii_case("dll") || end.eq_ignore_ascii_case("exe") => {
-            stem
-        }
-        _ => name,
-    };
-    if stem.is_empty() { path } else { stem }
-}
-
 /// Undoes the escapes that the writer of version 3 puts into messages and reasons. A text with a backslash that
 /// begins no such escape was not written that way and stays as it is.
 fn undo_escapes(text: &str) -> Cow<'_, str> {
@@ -468,20 +456,6 @@ fn hexadecimal(digits: &str) -> Option<(char, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base_names_of_assemblies_lose_directory_and_suffix() {
-        for (path, expected) in [
-            ("/home/a/My.Tests.dll", "My.Tests"),
-            (r"C:\src\bin\My.Tests.DLL", "My.Tests"),
-            ("My.Tests", "My.Tests"),
-            ("tool.exe", "tool"),
-            ("/only/directory/", "/only/directory/"),
-            ("", ""),
-        ] {
-            assert_eq!(base_name(path), expected);
-        }
-    }
 
     #[test]
     fn escapes_are_undone_only_where_all_of_them_are_known() {
