@@ -40,7 +40,7 @@ pub use error::{
     ArchiveProblem, EntryKind, Error, GitProblem, HttpProblem, Kind, Limit, NameProblem,
 };
 pub use git::{GitDirectory, GitLimits, GitOptions, GitTransport, checkout};
-pub use http::{HttpOptions, RetryPolicy, TrustError};
+pub use http::{HttpOptions, Proxy, RetryPolicy, TrustError};
 pub use progress::{Progress, ProgressSender};
 pub use source::{
     ArchiveSource, Commit, GitSource, GitUrl, HttpUrl, Source, SourceError, Submodules,

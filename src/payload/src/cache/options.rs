@@ -1,6 +1,6 @@
 //! What is asked of the cache, and within which limits.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::digest::Sha256;
 use crate::http::HttpOptions;
@@ -98,20 +98,6 @@ impl Default for CacheLimits {
             max_bytes: 20 * GIB,
             max_archive_bytes: 8 * GIB,
             min_free_bytes: GIB,
-        }
-    }
-}
-
-impl LocalFiles {
-    /// Whether `resolved`, a path without links in it, may be read.
-    pub(crate) fn allows(&self, resolved: &Path) -> bool {
-        match self {
-            Self::Refused => false,
-            Self::Under(roots) => roots.iter().any(|root| {
-                root.canonicalize()
-                    .is_ok_and(|root| resolved.starts_with(root))
-            }),
-            Self::Anywhere => true,
         }
     }
 }

@@ -17,9 +17,21 @@ pub struct HttpOptions {
     pub deadline: Duration,
     /// When a failed try is followed by another.
     pub retry: RetryPolicy,
+    /// Whether connections go through a proxy. Default [`Proxy::System`].
+    pub proxy: Proxy,
     /// What the server is told about who asks. Default `helix-payload/<version>`.
     pub user_agent: String,
     extra_authorities: Vec<CertificateDer<'static>>,
+}
+
+/// Whether connections go through a proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proxy {
+    /// As the system's settings and the usual variables (`HTTPS_PROXY`, `NO_PROXY`, …) say.
+    #[default]
+    System,
+    /// Never.
+    None,
 }
 
 /// When a failed try is followed by another, and after which pause.
@@ -75,6 +87,7 @@ impl Default for HttpOptions {
             stall_timeout: Duration::from_secs(60),
             deadline: Duration::from_secs(600),
             retry: RetryPolicy::default(),
+            proxy: Proxy::default(),
             user_agent: concat!("helix-payload/", env!("CARGO_PKG_VERSION")).to_owned(),
             extra_authorities: Vec::new(),
         }
@@ -89,6 +102,7 @@ impl fmt::Debug for HttpOptions {
             .field("stall_timeout", &self.stall_timeout)
             .field("deadline", &self.deadline)
             .field("retry", &self.retry)
+            .field("proxy", &self.proxy)
             .field("user_agent", &self.user_agent)
             .field("extra_authorities", &self.extra_authorities.len())
             .finish()

@@ -105,8 +105,11 @@ pub(super) fn parse_number(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Splits the first record off: its keyword, its value, and what is behind it.
-fn first_record(records: &[u8]) -> Result<(&[u8], &[u8], &[u8]), &'static str> {
+/// A keyword, its value, and what is behind them.
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+/// Splits the first record off.
+fn first_record(records: &[u8]) -> Result<Record<'_>, &'static str> {
     const MALFORMED: &str = "a malformed pax record";
     let space = records
         .iter()

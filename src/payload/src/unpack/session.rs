@@ -177,7 +177,7 @@ impl<'a> Session<'a> {
         let problem = match error.kind() {
             io::ErrorKind::UnexpectedEof => ArchiveProblem::Truncated,
             _ => ArchiveProblem::Corrupt {
-                detail: error.to_string(),
+                detail: show_bytes(error.to_string().as_bytes()),
             },
         };
         match name {

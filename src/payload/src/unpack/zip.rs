@@ -188,10 +188,10 @@ fn failed(session: &Session<'_>, name: Option<&EntryName>, error: ZipError) -> E
         },
         ZipError::InvalidPassword => ArchiveProblem::Encrypted,
         ZipError::InvalidArchive(detail) => ArchiveProblem::Corrupt {
-            detail: detail.into_owned(),
+            detail: show_bytes(detail.as_bytes()),
         },
         error => ArchiveProblem::Corrupt {
-            detail: error.to_string(),
+            detail: show_bytes(error.to_string().as_bytes()),
         },
     };
     match name {
