@@ -30,6 +30,13 @@ use crate::transport::{Effort, Last, is_busy};
 /// understood.
 const UNCLEAR_RETRIES: usize = 3;
 
+/// Size of the pieces that a part is read in. Large blocks of memory stay with the process when
+/// they are freed; small ones are used again.
+const CHUNK: usize = 128 << 10;
+
+/// Largest part for a local folder.
+const LARGEST_LOCAL_PART: usize = 1 << 20;
+
 /// Pause before a part is signed anew.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -229,7 +236,7 @@ impl Upload<'_> {
     async fn once(&self, effort: &Effort) -> Result<Stored, Trouble> {
         let mut reader = Reader::new(self);
         let first = reader.next().await?;
-        if first.len() < self.destination.tuning.part_bytes {
+        if first.content_length() < self.part_bytes() {
             self.whole(first)
                 .await
                 .map_err(|error| Trouble::Store(error, Stage::Whole))?;
@@ -244,21 +251,19 @@ impl Upload<'_> {
         })
     }
 
-    async fn whole(&self, bytes: Bytes) -> object_store::Result<()> {
+    async fn whole(&self, bytes: PutPayload) -> object_store::Result<()> {
         let options = PutOptions {
             attributes: self.attributes(),
             ..PutOptions::default()
         };
-        self.destination
-            .store
-            .put_opts(&self.key, PutPayload::from_bytes(bytes), options)
-            .await?;
+        let store = &self.destination.store;
+        store.put_opts(&self.key, bytes, options).await?;
         Ok(())
     }
 
     async fn in_parts(
         &self,
-        first: Bytes,
+        first: PutPayload,
         reader: &mut Reader<'_>,
         effort: &Effort,
     ) -> Result<(), Trouble> {
@@ -282,8 +287,8 @@ impl Upload<'_> {
         };
         let mut sending = FuturesUnordered::new();
         let mut part = first;
-        while !part.is_empty() {
-            let sent = upload.lock().await.put_part(PutPayload::from_bytes(part));
+        while part.content_length() > 0 {
+            let sent = upload.lock().await.put_part(part);
             sending.push(sent);
             while sending.len() >= self.destination.tuning.parts_at_once.max(1) {
                 match sending.next().await {
@@ -306,6 +311,15 @@ impl Upload<'_> {
         upload.lock().await.complete().await.map_err(in_parts)?;
         discard.completed();
         Ok(())
+    }
+
+    /// A local folder gains nothing from large parts.
+    fn part_bytes(&self) -> usize {
+        let bytes = self.destination.tuning.part_bytes.max(1);
+        match self.destination.kind {
+            DestinationKind::Local => bytes.min(LARGEST_LOCAL_PART),
+            DestinationKind::Remote => bytes,
+        }
     }
 
     fn attributes(&self) -> Attributes {
@@ -357,43 +371,46 @@ impl<'a> Reader<'a> {
     }
 
     /// The next part; shorter than a part only at the end of the file, empty after it.
-    async fn next(&mut self) -> Result<Bytes, Trouble> {
-        let tuning = &self.upload.destination.tuning;
-        let part_bytes = tuning.part_bytes.max(1);
+    async fn next(&mut self) -> Result<PutPayload, Trouble> {
+        let part_bytes = self.upload.part_bytes();
         let mut at = At {
             file: Arc::clone(&self.upload.file),
             offset: self.offset,
         };
         let mut digest = self.digest.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            let rest = at.file.metadata()?.len().saturating_sub(at.offset);
-            let expected = usize::try_from(rest).unwrap_or(usize::MAX).min(part_bytes);
-            // One byte more, so that the end of the file shows without the buffer growing.
-            let mut bytes = Vec::with_capacity(expected.saturating_add(1));
-            at.by_ref()
-                .take(part_bytes as u64)
-                .read_to_end(&mut bytes)?;
-            digest.update(&bytes);
-            Ok((Bytes::from(bytes), digest))
+            let mut rest = part_bytes;
+            let mut chunks = Vec::new();
+            while rest > 0 {
+                let chunk = at.chunk(rest.min(CHUNK))?;
+                if chunk.is_empty() {
+                    break;
+                }
+                digest.update(&chunk);
+                rest -= chunk.len();
+                chunks.push(chunk);
+            }
+            Ok((PutPayload::from_iter(chunks), digest))
         });
         let read = reading
             .await
             .unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        let (bytes, digest) = read.map_err(|source| {
+        let (part, digest) = read.map_err(|source| {
             Trouble::Final(StoreError::Read {
                 name: self.upload.name.clone(),
                 source,
             })
         })?;
         self.digest = digest;
-        self.offset += bytes.len() as u64;
-        if self.offset > tuning.largest_file {
+        self.offset += part.content_length() as u64;
+        let limit = self.upload.destination.tuning.largest_file;
+        if self.offset > limit {
             return Err(Trouble::Final(StoreError::TooLarge {
                 name: self.upload.name.clone(),
-                limit: tuning.largest_file,
+                limit,
             }));
         }
-        Ok(bytes)
+        Ok(part)
     }
 }
 
@@ -402,6 +419,18 @@ impl<'a> Reader<'a> {
 struct At {
     file: Arc<File>,
     offset: u64,
+}
+
+impl At {
+    /// The next bytes, at most as many; fewer only at the end of the file.
+    fn chunk(&mut self, most: usize) -> std::io::Result<Bytes> {
+        let rest = self.file.metadata()?.len().saturating_sub(self.offset);
+        let expected = usize::try_from(rest).unwrap_or(usize::MAX).min(most);
+        // One byte more, so that the end of the file shows without the buffer growing.
+        let mut bytes = Vec::with_capacity(expected.saturating_add(1));
+        self.take(most as u64).read_to_end(&mut bytes)?;
+        Ok(bytes.into())
+    }
 }
 
 impl Read for At {
