@@ -53,7 +53,11 @@ pub(super) fn read(section: Section<'_>, config: &mut ArtifactsConfig, sources: 
     }
     if let Some(url) = url {
         // With an option left out, anything else would be said about that.
-        let checked = if is_complete { check(&url, &config.options) } else { Ok(()) };
+        let checked = if is_complete {
+            check(&url, &config.options)
+        } else {
+            Ok(())
+        };
         let span = section.span_of("url");
         config.url = section.heed("url", span, checked.map(|()| url));
     } else if section.has("options") && !section.has("url") {
@@ -71,7 +75,9 @@ fn check(url: &str, options: &Options) -> Result<(), Complaint> {
             _ if !Path::new(path).is_absolute() => {
                 Err(Complaint::new(format!("has no absolute path: `{url}`")).hint(HINT))
             }
-            Some(name) => Err(Complaint::new(format!("is a folder, which has no option `{name}`"))),
+            Some(name) => Err(Complaint::new(format!(
+                "is a folder, which has no option `{name}`"
+            ))),
             None => Ok(()),
         };
     }
@@ -87,10 +93,10 @@ fn option(entry: &Entry<'_>, sources: &dyn Sources) -> Result<String, Complaint>
     match entry.item.value() {
         DeValue::Table(_) => from_outside(&entry.item, sources),
         // Not even a wrong one is repeated: it would be a secret in a log.
-        DeValue::String(_) | DeValue::Integer(_) if !is_plain => {
-            Err(Complaint::new("may be a secret and must not stand in the configuration")
-                .hint(FROM_OUTSIDE))
-        }
+        DeValue::String(_) | DeValue::Integer(_) if !is_plain => Err(Complaint::new(
+            "may be a secret and must not stand in the configuration",
+        )
+        .hint(FROM_OUTSIDE)),
         DeValue::String(text) => Ok(text.to_string()),
         DeValue::Boolean(value) => Ok(value.to_string()),
         _ => Err(Complaint::expected("a string or a truth value", &entry.item).hint(FROM_OUTSIDE)),
@@ -110,13 +116,13 @@ fn from_outside(item: &Item<'_>, sources: &dyn Sources) -> Result<String, Compla
     };
     match &**key.get_ref() {
         "env" => sources.variable(name).map_err(|error| match error {
-            VariableError::Unset => {
-                Complaint::new(format!("needs the environment variable `{name}`, which is not set"))
-                    .hint("set it for the service, for instance with `EnvironmentFile=`")
-            }
-            VariableError::NotText => {
-                Complaint::new(format!("needs the environment variable `{name}`, which is no text"))
-            }
+            VariableError::Unset => Complaint::new(format!(
+                "needs the environment variable `{name}`, which is not set"
+            ))
+            .hint("set it for the service, for instance with `EnvironmentFile=`"),
+            VariableError::NotText => Complaint::new(format!(
+                "needs the environment variable `{name}`, which is no text"
+            )),
         }),
         "file" => secret_file(Path::new(&**name), sources),
         other => Err(Complaint::new(format!("cannot come from `{other}`")).hint(FROM_OUTSIDE)),
@@ -126,18 +132,24 @@ fn from_outside(item: &Item<'_>, sources: &dyn Sources) -> Result<String, Compla
 fn secret_file(path: &Path, sources: &dyn Sources) -> Result<String, Complaint> {
     let shown = path.display();
     if !path.is_absolute() {
-        return Err(Complaint::new(format!("needs a file with an absolute path, not `{shown}`")));
+        return Err(Complaint::new(format!(
+            "needs a file with an absolute path, not `{shown}`"
+        )));
     }
     let file = sources
         .file(path)
         .map_err(|error| Complaint::new(format!("needs the file `{shown}`: {error}")))?;
     if file.is_public() {
-        return Err(Complaint::new(format!("is in the file `{shown}`, which everybody can read"))
-            .hint(format!("chmod 0640 {shown}")));
+        return Err(Complaint::new(format!(
+            "is in the file `{shown}`, which everybody can read"
+        ))
+        .hint(format!("chmod 0640 {shown}")));
     }
     let text = file.text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
-        return Err(Complaint::new(format!("is in the file `{shown}`, which is empty")));
+        return Err(Complaint::new(format!(
+            "is in the file `{shown}`, which is empty"
+        )));
     }
     Ok(text.to_owned())
 }
@@ -153,4 +165,3 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-

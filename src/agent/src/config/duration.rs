@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-const UNITS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const UNITS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
 
 /// Reads one or several numbers with their units, largest unit first or not.
 pub(super) fn parse(text: &str) -> Option<Duration> {
@@ -15,7 +20,9 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
         let after = after.trim_start();
-        let end = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let end = after
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at(end);
         let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
         let part = number.parse::<u64>().ok()?.checked_mul(*factor)?;
@@ -68,7 +75,19 @@ mod tests {
 
     #[test]
     fn anything_else_is_not() {
-        for text in ["", " ", "5", "m", "5 minutes", "5M", "-5s", "1.5h", "5s 3", "5s,3m", "99999999999999999999s"] {
+        for text in [
+            "",
+            " ",
+            "5",
+            "m",
+            "5 minutes",
+            "5M",
+            "-5s",
+            "1.5h",
+            "5s 3",
+            "5s,3m",
+            "99999999999999999999s",
+        ] {
             check(text, None);
         }
         check(&format!("{}d", u64::MAX), None);

@@ -203,7 +203,10 @@ impl Default for Config {
             },
             monitoring: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7421))),
             launcher_socket: None,
-            output: OutputConfig { head_bytes: 64 << 20, tail_bytes: 64 << 20 },
+            output: OutputConfig {
+                head_bytes: 64 << 20,
+                tail_bytes: 64 << 20,
+            },
             payload: PayloadConfig {
                 cache_directory: None,
                 cache_bytes: 20 * GIB,
@@ -267,3 +270,6 @@ impl Config {
         self.payload.cache_directory.clone().unwrap_or_else(default)
     }
 }
+
+#[cfg(test)]
+mod tests;

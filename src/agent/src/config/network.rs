@@ -26,7 +26,11 @@ pub(super) fn read_listen(section: Section<'_>, config: &mut ListenConfig, sourc
         (Some(_), Some(true)) => {
             let message = format!("`listen.{INSECURE_KEY}` and `listen.tls` contradict each other");
             let hint = "without the former, only clients with a certificate are let in";
-            section.complain(section.span_of(INSECURE_KEY), message, Some(hint.to_owned()));
+            section.complain(
+                section.span_of(INSECURE_KEY),
+                message,
+                Some(hint.to_owned()),
+            );
         }
         (None, Some(false)) if !config.address.ip().is_loopback() => {
             let message = format!(
@@ -75,8 +79,10 @@ fn insecure(section: &Section<'_>, word: &'static str) -> Option<bool> {
     }
     section.get(INSECURE_KEY, |item| match item.value() {
         DeValue::String(text) if *text == word => Ok(true),
-        _ => Err(Complaint::new("takes only the one word that cannot be written by mistake")
-            .hint(format!("`{INSECURE_KEY} = \"{word}\"`, or leave it out"))),
+        _ => Err(
+            Complaint::new("takes only the one word that cannot be written by mistake")
+                .hint(format!("`{INSECURE_KEY} = \"{word}\"`, or leave it out")),
+        ),
     })
 }
 
@@ -95,7 +101,11 @@ fn read_tls(section: Section<'_>, sources: &dyn Sources) -> Option<TlsConfig> {
     });
     let client_ca = section.require("client_ca", |item| pem(item, "CERTIFICATE", sources));
     section.finish();
-    Some(TlsConfig { certificate: certificate?, key: key?, client_ca: client_ca? })
+    Some(TlsConfig {
+        certificate: certificate?,
+        key: key?,
+        client_ca: client_ca?,
+    })
 }
 
 /// A PEM file with something of the kind in it. Whether it is any good shows when it is used.
@@ -105,10 +115,13 @@ fn pem(item: &Item<'_>, kind: &str, sources: &dyn Sources) -> Result<PathBuf, Co
     let file = sources
         .file(&path)
         .map_err(|error| Complaint::new(format!("cannot be read from `{shown}`: {error}")))?;
-    let begins = |line: &str| line.starts_with("-----BEGIN ") && line.ends_with(&format!("{kind}-----"));
+    let begins =
+        |line: &str| line.starts_with("-----BEGIN ") && line.ends_with(&format!("{kind}-----"));
     if file.text.lines().any(|line| begins(line.trim())) {
         return Ok(path);
     }
-    Err(Complaint::new(format!("is in `{shown}`, which has no `{kind}` in it"))
-        .hint("it must be a PEM file; `openssl` turns other formats into one"))
+    Err(
+        Complaint::new(format!("is in `{shown}`, which has no `{kind}` in it"))
+            .hint("it must be a PEM file; `openssl` turns other formats into one"),
+    )
 }

@@ -40,7 +40,8 @@ impl Config {
             Ok(file) => Self::parse(&file.text, &name),
             Err(error) => {
                 let message = format!("the configuration cannot be read: {error}");
-                let hint = "name another file with `--config`; an empty one is a valid configuration";
+                let hint =
+                    "name another file with `--config`; an empty one is a valid configuration";
                 let problem = Problem::of_file(message, Some(hint.to_owned()));
                 Err(ConfigProblems::new(&name, "", vec![problem]))
             }
@@ -76,15 +77,22 @@ impl Config {
         let mut list = problems.into_list();
         if !syntax.is_empty() {
             // A line that cannot be read leaves holes and stumps, about which no more need be said.
-            let broken: Vec<usize> =
-                syntax.iter().filter_map(Problem::start).map(|start| line_of(text, start)).collect();
+            let broken: Vec<usize> = syntax
+                .iter()
+                .filter_map(Problem::start)
+                .map(|start| line_of(text, start))
+                .collect();
             list.retain(|problem| {
                 let line = problem.start().map(|start| line_of(text, start));
                 !problem.is_absence() && line.is_none_or(|line| !broken.contains(&line))
             });
             list.extend(syntax);
         }
-        if list.is_empty() { Ok(config) } else { Err(ConfigProblems::new(name, text, list)) }
+        if list.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigProblems::new(name, text, list))
+        }
     }
 }
 
@@ -100,7 +108,11 @@ fn read(root: &Section<'_>, sources: &dyn Sources) -> Config {
     });
     root.set("queues", &mut config.queues, value::list(parsed));
     root.set("slots", &mut config.slots, whole(1..=MAX_SLOTS));
-    root.set("probe_interval", &mut config.probe_interval, value::duration(SECOND..=DAY));
+    root.set(
+        "probe_interval",
+        &mut config.probe_interval,
+        value::duration(SECOND..=DAY),
+    );
     directories(root, &mut config, sources);
     if let Some(section) = root.section("resources") {
         resources(section, &mut config.resources);
@@ -138,7 +150,11 @@ fn read(root: &Section<'_>, sources: &dyn Sources) -> Config {
         retention(section, &mut config.retention);
     }
     if let Some(section) = root.section("shutdown") {
-        section.set("drain_timeout", &mut config.drain_timeout, value::duration(Duration::ZERO..=DAY));
+        section.set(
+            "drain_timeout",
+            &mut config.drain_timeout,
+            value::duration(Duration::ZERO..=DAY),
+        );
         section.finish();
     }
     check_ports(root, &config);
@@ -157,7 +173,11 @@ fn directories(root: &Section<'_>, config: &mut Config, sources: &dyn Sources) {
             work.display(),
             state.display()
         );
-        let key = if root.has("work_directory") { "work_directory" } else { "state_directory" };
+        let key = if root.has("work_directory") {
+            "work_directory"
+        } else {
+            "state_directory"
+        };
         let hint = "work items write to the former, and must not get at the latter";
         root.complain(root.span_of(key), message, Some(hint.to_owned()));
     }
@@ -177,15 +197,31 @@ fn directories(root: &Section<'_>, config: &mut Config, sources: &dyn Sources) {
 }
 
 fn resources(section: Section<'_>, config: &mut ResourcesConfig) {
-    section.set_some("cpu_millis", &mut config.cpu_millis, whole(1..=1_000_000_000));
+    section.set_some(
+        "cpu_millis",
+        &mut config.cpu_millis,
+        whole(1..=1_000_000_000),
+    );
     section.set_some("memory", &mut config.memory_bytes, value::size(1));
-    section.set("disk_reserve", &mut config.disk_reserve_bytes, value::size(0));
+    section.set(
+        "disk_reserve",
+        &mut config.disk_reserve_bytes,
+        value::size(0),
+    );
     section.finish();
 }
 
 fn output(section: Section<'_>, config: &mut OutputConfig) {
-    section.set("head", &mut config.head_bytes, value::size(MIN_OUTPUT_BYTES));
-    section.set("tail", &mut config.tail_bytes, value::size(MIN_OUTPUT_BYTES));
+    section.set(
+        "head",
+        &mut config.head_bytes,
+        value::size(MIN_OUTPUT_BYTES),
+    );
+    section.set(
+        "tail",
+        &mut config.tail_bytes,
+        value::size(MIN_OUTPUT_BYTES),
+    );
     section.finish();
 }
 
@@ -196,7 +232,11 @@ fn payload(section: Section<'_>, config: &mut PayloadConfig) {
     section.set("unpacked_size", &mut config.unpacked_bytes, value::size(1));
     section.set("entries", &mut config.entries, whole(1..=1_000_000_000));
     section.set("ratio", &mut config.ratio, whole(1..=1_000_000));
-    section.set("deadline", &mut config.deadline, value::duration(SECOND..=DAY));
+    section.set(
+        "deadline",
+        &mut config.deadline,
+        value::duration(SECOND..=DAY),
+    );
     section.set("allow_file_urls", &mut config.allow_file_urls, value::truth);
     section.finish();
 }
@@ -210,7 +250,11 @@ fn results(section: Section<'_>, config: &mut ResultsConfig) {
 
 fn health(section: Section<'_>, config: &mut Config) {
     let health = &mut config.health;
-    section.set("infrastructure_failures", &mut health.max_failures, whole(1..=1000));
+    section.set(
+        "infrastructure_failures",
+        &mut health.max_failures,
+        whole(1..=1000),
+    );
     let first = section.get("quarantine", value::duration(SECOND..=DAY));
     let most = section.get("max_quarantine", value::duration(SECOND..=DAY));
     health.first_quarantine = first.unwrap_or(health.first_quarantine);
@@ -239,9 +283,14 @@ fn check_ports(root: &Section<'_>, config: &Config) {
         || monitoring.ip().is_unspecified()
         || listen.ip().is_unspecified();
     if listen.port() == monitoring.port() && listen.port() != 0 && overlap {
-        let message =
-            format!("`listen.address` `{listen}` and `monitoring.address` `{monitoring}` are the same");
-        let key = if root.has("monitoring") { "monitoring" } else { "listen" };
+        let message = format!(
+            "`listen.address` `{listen}` and `monitoring.address` `{monitoring}` are the same"
+        );
+        let key = if root.has("monitoring") {
+            "monitoring"
+        } else {
+            "listen"
+        };
         root.complain(root.span_of(key), message, None);
     }
 }

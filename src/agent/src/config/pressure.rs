@@ -13,7 +13,9 @@ const MAX_WAIT: Duration = Duration::from_secs(3600);
 /// Reads the policy; none if pressure is not to be looked at.
 pub(super) fn read(section: Section<'_>, config: &mut Option<PressurePolicy>) {
     let mut policy = config.unwrap_or_default();
-    let is_on = section.get("enabled", value::truth).unwrap_or(config.is_some());
+    let is_on = section
+        .get("enabled", value::truth)
+        .unwrap_or(config.is_some());
     let waits = || value::duration(Duration::ZERO..=MAX_WAIT);
     section.set("rise_after", &mut policy.rise_after, waits());
     section.set("fall_after", &mut policy.fall_after, waits());
@@ -28,24 +30,32 @@ fn level(parent: &Section<'_>, key: &'static str, thresholds: &mut LevelThreshol
     let Some(section) = parent.section(key) else {
         return;
     };
-    for (key, sample) in [("enter", &mut thresholds.enter), ("leave", &mut thresholds.leave)] {
-        if let Some(section) = section.section(key) {
-            section.set("cpu_some", &mut sample.cpu_some, value::percent);
-            section.set("memory_some", &mut sample.memory_some, value::percent);
-            section.set("memory_full", &mut sample.memory_full, value::percent);
-            section.set("io_full", &mut sample.io_full, value::percent);
-            section.finish();
-        }
-    }
+    sample(&section, "enter", &mut thresholds.enter);
+    // Who only says when a level is entered does not mean it to be left above that.
+    let LevelThresholds { enter, leave } = thresholds;
+    leave.cpu_some = leave.cpu_some.min(enter.cpu_some);
+    leave.memory_some = leave.memory_some.min(enter.memory_some);
+    leave.memory_full = leave.memory_full.min(enter.memory_full);
+    leave.io_full = leave.io_full.min(enter.io_full);
+    sample(&section, "leave", &mut thresholds.leave);
     if let Some((name, enter, leave)) = first_above(&thresholds.leave, &thresholds.enter) {
         let message = format!(
-            "`pressure.{key}` would be left for `{name}` at {leave}, which is above {enter}, where \
-             it is entered"
+            "`pressure.{key}.leave.{name}` is {leave}, which is above {enter}, where the level is \
+             entered"
         );
-        let hint = "`leave` must not be above `enter`; those not set have their defaults";
-        section.complain_of_section(message, Some(hint.to_owned()));
+        section.complain(section.span_of("leave"), message, None);
     }
     section.finish();
+}
+
+fn sample(parent: &Section<'_>, key: &'static str, sample: &mut PressureSample) {
+    if let Some(section) = parent.section(key) {
+        section.set("cpu_some", &mut sample.cpu_some, value::percent);
+        section.set("memory_some", &mut sample.memory_some, value::percent);
+        section.set("memory_full", &mut sample.memory_full, value::percent);
+        section.set("io_full", &mut sample.io_full, value::percent);
+        section.finish();
+    }
 }
 
 /// The first reading of `leave` that is above its counterpart in `enter`: its name, and both.

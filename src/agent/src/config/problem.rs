@@ -63,17 +63,32 @@ struct Place<'a> {
 impl Problem {
     /// A problem at a place.
     pub(super) fn at(span: Range<usize>, message: String, hint: Option<String>) -> Self {
-        Self { span: Some(span), message, hint, kind: Kind::Presence }
+        Self {
+            span: Some(span),
+            message,
+            hint,
+            kind: Kind::Presence,
+        }
     }
 
     /// Something that should be at a place and is not.
     pub(super) fn absence(span: Range<usize>, message: String) -> Self {
-        Self { span: Some(span), message, hint: None, kind: Kind::Absence }
+        Self {
+            span: Some(span),
+            message,
+            hint: None,
+            kind: Kind::Absence,
+        }
     }
 
     /// A problem of the file as a whole.
     pub(super) fn of_file(message: String, hint: Option<String>) -> Self {
-        Self { span: None, message, hint, kind: Kind::Presence }
+        Self {
+            span: None,
+            message,
+            hint,
+            kind: Kind::Presence,
+        }
     }
 
     /// Where it starts, in bytes; none if it is about the file as a whole.
@@ -99,7 +114,11 @@ impl ConfigProblems {
         problems.sort_by_key(Problem::start);
         // Two rules may stumble over the same thing.
         problems.dedup();
-        Self { name: name.to_owned(), text: text.to_owned(), problems }
+        Self {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            problems,
+        }
     }
 
     /// The problems, in the order of the text.
@@ -142,7 +161,11 @@ impl fmt::Display for ConfigProblems {
                 None => writeln!(formatter, "{name}: {message}")?,
                 Some(span) => {
                     let place = place(&self.text, span.start);
-                    writeln!(formatter, "{name}:{}:{}: {message}", place.line, place.column)?;
+                    writeln!(
+                        formatter,
+                        "{name}:{}:{}: {message}",
+                        place.line, place.column
+                    )?;
                     write_excerpt(formatter, &place, span)?;
                 }
             }
@@ -172,9 +195,18 @@ fn write_excerpt(
         .find_map(|end| place.text.get(..end))
         .map_or(0, |text| text.chars().count().saturating_sub(before));
     // Of a line that is longer than a terminal is wide, the part that matters.
-    let skipped = if before > SHOWN_CHARACTERS - SHOWN_BEFORE { before - SHOWN_BEFORE } else { 0 };
-    let shown: String =
-        place.text.chars().map(visible).skip(skipped).take(SHOWN_CHARACTERS).collect();
+    let skipped = if before > SHOWN_CHARACTERS - SHOWN_BEFORE {
+        before - SHOWN_BEFORE
+    } else {
+        0
+    };
+    let shown: String = place
+        .text
+        .chars()
+        .map(visible)
+        .skip(skipped)
+        .take(SHOWN_CHARACTERS)
+        .collect();
     let (mark, indent) = if skipped > 0 { ("…", 1) } else { ("", 0) };
     let carets = meant.clamp(1, SHOWN_CHARACTERS - (before - skipped));
     let number = place.line.to_string();
@@ -208,7 +240,11 @@ mod tests {
     fn problem(text: &str, meant: &str, hint: Option<&str>) -> Problem {
         let start = text.find(meant).expect("it is in the text");
         let span = start..start + meant.len();
-        Problem::at(span, "something is wrong".to_owned(), hint.map(str::to_owned))
+        Problem::at(
+            span,
+            "something is wrong".to_owned(),
+            hint.map(str::to_owned),
+        )
     }
 
     #[test]
@@ -251,7 +287,8 @@ mod tests {
     #[test]
     fn nothing_in_the_file_reaches_the_terminal_as_a_command() {
         let text = "a = \"\x1b[2J\"";
-        let report = ConfigProblems::new("\x1b]0;", text, vec![problem(text, "a", None)]).to_string();
+        let report =
+            ConfigProblems::new("\x1b]0;", text, vec![problem(text, "a", None)]).to_string();
         assert!(!report.contains('\x1b'), "{report:?}");
     }
 

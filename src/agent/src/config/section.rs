@@ -40,15 +40,25 @@ pub(super) struct Complaint {
 impl Complaint {
     /// What is wrong, such as `must be a whole number`.
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self { span: None, message: message.into(), hint: None }
+        Self {
+            span: None,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 
     pub(super) fn at(self, span: Range<usize>) -> Self {
-        Self { span: self.span.or(Some(span)), ..self }
+        Self {
+            span: self.span.or(Some(span)),
+            ..self
+        }
     }
 
     /// A value of the wrong type.
@@ -134,7 +144,13 @@ impl<'a> Section<'a> {
         span: Range<usize>,
         table: &'a DeTable<'a>,
     ) -> Self {
-        Self { problems, prefix, span, table, known: RefCell::default() }
+        Self {
+            problems,
+            prefix,
+            span,
+            table,
+            known: RefCell::default(),
+        }
     }
 
     /// The value of a key; none if it is not there or was complained about.
@@ -179,7 +195,8 @@ impl<'a> Section<'a> {
     ) -> Option<T> {
         if self.item(key).is_none() {
             let message = format!("`{}{key}` is missing", self.prefix);
-            self.problems.add(Problem::absence(self.span.clone(), message));
+            self.problems
+                .add(Problem::absence(self.span.clone(), message));
         }
         self.get(key, read)
     }
@@ -193,8 +210,10 @@ impl<'a> Section<'a> {
     pub(super) fn section(&self, key: &'static str) -> Option<Section<'a>> {
         let item = self.item(key)?;
         let DeValue::Table(table) = item.value() else {
-            let complaint = Complaint::expected("a table", &item)
-                .hint(format!("write `[{}{key}]` on a line of its own", self.prefix));
+            let complaint = Complaint::expected("a table", &item).hint(format!(
+                "write `[{}{key}]` on a line of its own",
+                self.prefix
+            ));
             return self.heed(key, item.span(), Err(complaint));
         };
         Some(self.below(key, item.span(), table))
@@ -214,8 +233,7 @@ impl<'a> Section<'a> {
         elements
             .filter_map(|element| {
                 let DeValue::Table(table) = element.value() else {
-                    let complaint =
-                        Complaint::expected("a list of tables", &element).hint(hint());
+                    let complaint = Complaint::expected("a list of tables", &element).hint(hint());
                     return self.heed(key, element.span(), Err(complaint));
                 };
                 Some(self.below(key, element.span(), table))
@@ -225,12 +243,16 @@ impl<'a> Section<'a> {
 
     /// Every key with its value, for a table whose keys are up to the user.
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry<'a>> + use<'a> {
-        self.table.iter().map(|(key, spanned)| Entry { key, item: Item { spanned } })
+        self.table.iter().map(|(key, spanned)| Entry {
+            key,
+            item: Item { spanned },
+        })
     }
 
     /// Where the value of a key is, or else the table.
     pub(super) fn span_of(&self, key: &str) -> Range<usize> {
-        self.entry(key).map_or(self.span.clone(), |entry| entry.item.span())
+        self.entry(key)
+            .map_or(self.span.clone(), |entry| entry.item.span())
     }
 
     /// Complains about what is at a place.
@@ -238,14 +260,10 @@ impl<'a> Section<'a> {
         self.problems.add(Problem::at(span, message, hint));
     }
 
-    /// Complains about the table as a whole.
-    pub(super) fn complain_of_section(&self, message: String, hint: Option<String>) {
-        self.complain(self.span.clone(), message, hint);
-    }
-
     /// Complains about what is not in the file.
     pub(super) fn complain_of_file(&self, message: String, hint: &str) {
-        self.problems.add(Problem::of_file(message, Some(hint.to_owned())));
+        self.problems
+            .add(Problem::of_file(message, Some(hint.to_owned())));
     }
 
     /// Notes what is wrong with the value of a key.
@@ -297,7 +315,12 @@ fn likely(key: &str, known: &[&'static str]) -> String {
     let lower = key.to_lowercase().replace('-', "_");
     let best = known
         .iter()
-        .map(|known| (strsim::normalized_damerau_levenshtein(&lower, known), *known))
+        .map(|known| {
+            (
+                strsim::normalized_damerau_levenshtein(&lower, known),
+                *known,
+            )
+        })
         .max_by(|left, right| left.0.total_cmp(&right.0));
     match best {
         Some((likeness, name)) if likeness >= LIKENESS => format!("did you mean `{name}`?"),

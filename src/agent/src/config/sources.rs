@@ -59,7 +59,10 @@ impl Sources for ProcessSources {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is no regular file",
+            ));
         }
         let mut text = String::new();
         file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
@@ -67,7 +70,10 @@ impl Sources for ProcessSources {
             let message = format!("it is larger than {MAX_FILE_BYTES} bytes");
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
-        Ok(SmallFile { text, mode: metadata.mode() })
+        Ok(SmallFile {
+            text,
+            mode: metadata.mode(),
+        })
     }
 }
 
@@ -86,7 +92,10 @@ mod tests {
         for (mode, is_public) in [(0o600, false), (0o640, false), (0o644, true)] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it can be set");
             let file = ProcessSources.file(&path).expect("it can be read");
-            assert_eq!((file.text.as_str(), file.is_public()), ("word\n", is_public));
+            assert_eq!(
+                (file.text.as_str(), file.is_public()),
+                ("word\n", is_public)
+            );
         }
     }
 

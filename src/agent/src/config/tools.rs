@@ -39,7 +39,9 @@ pub(super) fn read(root: &Section<'_>, config: &mut Config) {
     let log_directory = config.state_directory.join("provisioning");
     let mut names = BTreeSet::new();
     for section in root.sections("provisioners") {
-        config.provisioners.extend(provisioner(section, &log_directory, &probed, &mut names));
+        config
+            .provisioners
+            .extend(provisioner(section, &log_directory, &probed, &mut names));
     }
     // What a provisioner brings is probed.
     let labels = config.labels.iter().map(|label| label.name.clone());
@@ -55,14 +57,17 @@ fn labels(section: Section<'_>) -> Vec<Label> {
         let value = match entry.item.value() {
             DeValue::Boolean(true) => None,
             DeValue::Boolean(false) => {
-                return Err(Complaint::new("cannot be false").hint("leave out a label that is not there"));
+                return Err(
+                    Complaint::new("cannot be false").hint("leave out a label that is not there")
+                );
             }
             DeValue::String(text) => {
                 let is_fit = !text.is_empty()
                     && text.len() <= MAX_CAPABILITY_BYTES
                     && !text.contains(char::is_control);
                 if !is_fit {
-                    let message = format!("must have 1 to {MAX_CAPABILITY_BYTES} bytes of plain text");
+                    let message =
+                        format!("must have 1 to {MAX_CAPABILITY_BYTES} bytes of plain text");
                     return Err(Complaint::new(message));
                 }
                 Some(text.to_string())
@@ -70,8 +75,9 @@ fn labels(section: Section<'_>) -> Vec<Label> {
             DeValue::Integer(integer) => Some(integer.to_string()),
             DeValue::Float(float) => Some(float.to_string()),
             _ => {
-                return Err(Complaint::expected("a string or `true`", &entry.item)
-                    .hint("`gpu = true` for what is just there, `rack = \"b7\"` for what has a text"));
+                return Err(Complaint::expected("a string or `true`", &entry.item).hint(
+                    "`gpu = true` for what is just there, `rack = \"b7\"` for what has a text",
+                ));
             }
         };
         Ok(Label { name, value })
@@ -91,13 +97,26 @@ fn probe(section: Section<'_>, probed: &mut BTreeSet<CapabilityName>) -> Option<
     let pattern = section.get("pattern", pattern);
     let is_bad = pattern.is_none() && section.has("pattern");
     let mut time_limit = PROBE_TIME_LIMIT;
-    section.set("time_limit", &mut time_limit, value::duration(SECOND..=TEN_MINUTES));
-    let environment = section.section("environment").map(environment).unwrap_or_default();
+    section.set(
+        "time_limit",
+        &mut time_limit,
+        value::duration(SECOND..=TEN_MINUTES),
+    );
+    let environment = section
+        .section("environment")
+        .map(environment)
+        .unwrap_or_default();
     section.finish();
     if is_bad {
         return None;
     }
-    Some(Probe { capability: capability?, command: command?, pattern, time_limit, environment })
+    Some(Probe {
+        capability: capability?,
+        command: command?,
+        pattern,
+        time_limit,
+        environment,
+    })
 }
 
 fn provisioner(
@@ -112,23 +131,31 @@ fn provisioner(
         if names.insert(name.clone()) {
             return Ok(name);
         }
-        Err(Complaint::new(format!("`{name}` is the name of an earlier one")))
+        Err(Complaint::new(format!(
+            "`{name}` is the name of an earlier one"
+        )))
     });
     let capability = section.require("capability", |item| {
         let capability = parsed::<CapabilityName>(item)?;
         if probed.contains(&capability) {
             return Ok(capability);
         }
-        Err(Complaint::new(format!("`{capability}` has no probe that could see it arrive"))
-            .hint("add one in `[[probes]]`: an installation counts only if its probe sees it"))
+        Err(Complaint::new(format!(
+            "`{capability}` has no probe that could see it arrive"
+        ))
+        .hint("add one in `[[probes]]`: an installation counts only if its probe sees it"))
     });
     let command = section.require("command", |item| {
-        CommandTemplate::new(words(item)?).map_err(|error| Complaint::new(format!("is wrong: {error}")))
+        CommandTemplate::new(words(item)?)
+            .map_err(|error| Complaint::new(format!("is wrong: {error}")))
     });
     let mut provisioner_versions = Vec::new();
     section.set("versions", &mut provisioner_versions, value::list(parsed));
     let default_version = section.get("default_version", parsed);
-    let environment = section.section("environment").map(environment).unwrap_or_default();
+    let environment = section
+        .section("environment")
+        .map(environment)
+        .unwrap_or_default();
     let policy = policy(&section);
     let mut logs = log_directory.to_owned();
     section.set("log_directory", &mut logs, value::path);
@@ -138,7 +165,8 @@ fn provisioner(
     if let (Some(default), false) = (&default_version, provisioner_versions.is_empty())
         && !provisioner_versions.contains(default)
     {
-        let message = format!("`provisioners.default_version` `{default}` is none of its `versions`");
+        let message =
+            format!("`provisioners.default_version` `{default}` is none of its `versions`");
         section.complain(section.span_of("default_version"), message, None);
     }
     section.finish();
@@ -157,8 +185,16 @@ fn provisioner(
 
 fn policy(section: &Section<'_>) -> ProvisioningPolicy {
     let mut policy = ProvisioningPolicy::default();
-    section.set("time_limit", &mut policy.time_limit, value::duration(SECOND..=DAY));
-    section.set_some("usual_duration", &mut policy.usual_duration, value::duration(SECOND..=DAY));
+    section.set(
+        "time_limit",
+        &mut policy.time_limit,
+        value::duration(SECOND..=DAY),
+    );
+    section.set_some(
+        "usual_duration",
+        &mut policy.usual_duration,
+        value::duration(SECOND..=DAY),
+    );
     let first = section.get("cool_down", value::duration(SECOND..=MONTH));
     let most = section.get("max_cool_down", value::duration(SECOND..=MONTH));
     policy.first_cool_down = first.unwrap_or(policy.first_cool_down);
@@ -171,7 +207,10 @@ fn policy(section: &Section<'_>) -> ProvisioningPolicy {
     policy
 }
 
-fn requirement_files(sections: Vec<Section<'_>>, known: &BTreeSet<CapabilityName>) -> RequirementFiles {
+fn requirement_files(
+    sections: Vec<Section<'_>>,
+    known: &BTreeSet<CapabilityName>,
+) -> RequirementFiles {
     let mut rules: Vec<Rule> = Vec::new();
     let mut ignored = Vec::new();
     let mut paths = BTreeSet::new();
@@ -199,7 +238,8 @@ fn requirement_files(sections: Vec<Section<'_>>, known: &BTreeSet<CapabilityName
             }
             Some("tool-versions") => {
                 let capabilities = section.require("tools", tools);
-                capabilities.map(|capabilities| Some(RequirementFile::ToolVersions { capabilities }))
+                capabilities
+                    .map(|capabilities| Some(RequirementFile::ToolVersions { capabilities }))
             }
             Some("ignore") => Some(None),
             Some(other) => {
@@ -222,7 +262,8 @@ fn requirement_files(sections: Vec<Section<'_>>, known: &BTreeSet<CapabilityName
 }
 
 fn tools(item: &Item<'_>) -> Result<BTreeMap<String, CapabilityName>, Complaint> {
-    const HINT: &str = "such as { nodejs = \"node\" }: the tool's name in the file, and the capability";
+    const HINT: &str =
+        "such as { nodejs = \"node\" }: the tool's name in the file, and the capability";
     let DeValue::Table(table) = item.value() else {
         return Err(Complaint::expected("a table", item).hint(HINT));
     };
@@ -230,10 +271,13 @@ fn tools(item: &Item<'_>) -> Result<BTreeMap<String, CapabilityName>, Complaint>
         .iter()
         .map(|(key, value)| {
             let DeValue::String(text) = value.get_ref() else {
-                return Err(Complaint::new("must name capabilities with strings").hint(HINT).at(value.span()));
+                return Err(Complaint::new("must name capabilities with strings")
+                    .hint(HINT)
+                    .at(value.span()));
             };
             let capability = text.parse().map_err(|error| {
-                Complaint::new(format!("has `{text}`, which is no capability: {error}")).at(value.span())
+                Complaint::new(format!("has `{text}`, which is no capability: {error}"))
+                    .at(value.span())
             })?;
             Ok((key.get_ref().to_string(), capability))
         })

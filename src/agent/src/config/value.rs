@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use helix_model::pressure::StallShare;
 use toml::de::DeValue;
 
 use super::section::{Complaint, Item};
@@ -34,7 +35,8 @@ where
     T: FromStr<Err: std::fmt::Display>,
 {
     let text = text(item)?;
-    text.parse().map_err(|error| Complaint::new(format!("cannot be `{text}`: {error}")))
+    text.parse()
+        .map_err(|error| Complaint::new(format!("cannot be `{text}`: {error}")))
 }
 
 /// `true` or `false`.
@@ -46,9 +48,7 @@ pub(super) fn truth(item: &Item<'_>) -> Result<bool, Complaint> {
 }
 
 /// A whole number within bounds.
-pub(super) fn whole<T>(
-    bounds: RangeInclusive<T>,
-) -> impl FnOnce(&Item<'_>) -> Result<T, Complaint>
+pub(super) fn whole<T>(bounds: RangeInclusive<T>) -> impl FnOnce(&Item<'_>) -> Result<T, Complaint>
 where
     T: TryFrom<i128> + PartialOrd + std::fmt::Display,
 {
@@ -73,7 +73,8 @@ pub(super) fn duration(
     bounds: RangeInclusive<Duration>,
 ) -> impl FnOnce(&Item<'_>) -> Result<Duration, Complaint> {
     move |item| {
-        const HINT: &str = "write a number and a unit (ms, s, m, h, d), such as \"90s\" or \"1h 30m\"";
+        const HINT: &str =
+            "write a number and a unit (ms, s, m, h, d), such as \"90s\" or \"1h 30m\"";
         let DeValue::String(text) = item.value() else {
             return Err(Complaint::expected("a length of time", item).hint(HINT));
         };
@@ -82,23 +83,31 @@ pub(super) fn duration(
         if bounds.contains(&duration) {
             return Ok(duration);
         }
-        let (least, most) = (duration::show(*bounds.start()), duration::show(*bounds.end()));
-        Err(Complaint::new(format!("must be from \"{least}\" to \"{most}\", not \"{text}\"")))
+        let (least, most) = (
+            duration::show(*bounds.start()),
+            duration::show(*bounds.end()),
+        );
+        Err(Complaint::new(format!(
+            "must be from \"{least}\" to \"{most}\", not \"{text}\""
+        )))
     }
 }
 
 /// An amount of bytes, at least so many.
 pub(super) fn size(least: u64) -> impl FnOnce(&Item<'_>) -> Result<u64, Complaint> {
     move |item| {
-        const HINT: &str = "write a number and a unit (B, kB, KiB, MB, MiB, GB, GiB, TB, TiB), such as \"20 GiB\"";
+        const HINT: &str =
+            "write a number and a unit (B, kB, KiB, MB, MiB, GB, GiB, TB, TiB), such as \"20 GiB\"";
         let DeValue::String(text) = item.value() else {
             return Err(Complaint::expected("an amount of bytes", item).hint(HINT));
         };
-        let bytes =
-            size::parse(text).ok_or_else(|| Complaint::new(format!("cannot be `{text}`")).hint(HINT))?;
+        let bytes = size::parse(text)
+            .ok_or_else(|| Complaint::new(format!("cannot be `{text}`")).hint(HINT))?;
         if bytes < least {
             let least = size::show(least);
-            return Err(Complaint::new(format!("must be at least \"{least}\", not \"{text}\"")));
+            return Err(Complaint::new(format!(
+                "must be at least \"{least}\", not \"{text}\""
+            )));
         }
         Ok(bytes)
     }
@@ -112,11 +121,19 @@ pub(super) fn path(item: &Item<'_>) -> Result<PathBuf, Complaint> {
     }
     let path = Path::new(&text);
     if !path.is_absolute() {
-        return Err(Complaint::new(format!("must be an absolute path, not `{text}`"))
-            .hint("the agent's own directory means nothing to a service; start the path with `/`"));
+        return Err(
+            Complaint::new(format!("must be an absolute path, not `{text}`")).hint(
+                "the agent's own directory means nothing to a service; start the path with `/`",
+            ),
+        );
     }
-    if path.components().any(|component| component == Component::ParentDir) {
-        return Err(Complaint::new(format!("must not have `..` in it, as `{text}` has")));
+    if path
+        .components()
+        .any(|component| component == Component::ParentDir)
+    {
+        return Err(Complaint::new(format!(
+            "must not have `..` in it, as `{text}` has"
+        )));
     }
     // Without doubled and trailing separators.
     Ok(path.components().collect())
@@ -128,9 +145,12 @@ pub(super) fn address(item: &Item<'_>) -> Result<SocketAddr, Complaint> {
     text.parse().map_err(|_| {
         let complaint = Complaint::new(format!("must be an IP address and a port, not `{text}`"));
         match text.strip_prefix("localhost:") {
-            Some(port) => complaint
-                .hint(format!("names are not looked up; write `127.0.0.1:{port}` or `[::1]:{port}`")),
-            None => complaint.hint("such as `127.0.0.1:7420` or `[::]:7420`; names are not looked up"),
+            Some(port) => complaint.hint(format!(
+                "names are not looked up; write `127.0.0.1:{port}` or `[::1]:{port}`"
+            )),
+            None => {
+                complaint.hint("such as `127.0.0.1:7420` or `[::]:7420`; names are not looked up")
+            }
         }
     })
 }
@@ -140,23 +160,36 @@ pub(super) fn list<T>(
     read: impl Fn(&Item<'_>) -> Result<T, Complaint>,
 ) -> impl FnOnce(&Item<'_>) -> Result<Vec<T>, Complaint> {
     move |item| {
-        let elements =
-            item.elements().ok_or_else(|| Complaint::expected("a list", item).hint("write [\"…\"]"))?;
+        let elements = item
+            .elements()
+            .ok_or_else(|| Complaint::expected("a list", item).hint("write [\"…\"]"))?;
         elements
             .map(|element| read(&element).map_err(|complaint| complaint.at(element.span())))
             .collect()
     }
 }
 
-/// A number of percent, with at most two decimals that count.
-pub(super) fn percent(
-    item: &Item<'_>,
-) -> Result<helix_model::pressure::StallShare, Complaint> {
+/// A number of percent with at most two decimals that count, above 0; or `"never"`.
+pub(super) fn percent(item: &Item<'_>) -> Result<StallShare, Complaint> {
     let text = match item.value() {
         DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str(),
         DeValue::Float(float) => float.as_str(),
-        _ => return Err(Complaint::expected("a number of percent", item)),
+        DeValue::String(text) if text == "never" => return Ok(StallShare::NEVER),
+        _ => {
+            return Err(Complaint::expected(
+                "a number of percent or \"never\"",
+                item,
+            ));
+        }
     };
-    helix_model::pressure::StallShare::parse(text)
-        .map_err(|_| Complaint::new(format!("must be from 0 to 100 percent, not {text}")))
+    // Nothing is below 0, so that such a threshold would be reached for ever.
+    StallShare::parse(text)
+        .ok()
+        .filter(|share| *share > StallShare::default())
+        .ok_or_else(|| {
+            Complaint::new(format!(
+                "must be above 0 and at most 100 percent, not {text}"
+            ))
+            .hint("\"never\" leaves a reading out of account")
+        })
 }
