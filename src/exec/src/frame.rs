@@ -67,7 +67,10 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder that refuses frames with more than `limit` bytes of JSON.
     pub fn new(limit: usize) -> Self {
-        Self { buffer: Vec::new(), limit }
+        Self {
+            buffer: Vec::new(),
+            limit,
+        }
     }
 
     /// Adds bytes as they came from the socket.
@@ -116,12 +119,19 @@ pub fn read<T: DeserializeOwned>(
     }
     let mut json = vec![0; frame_length(prefix, limit)?];
     from.read_exact(&mut json).map_err(FrameError::Socket)?;
-    serde_json::from_slice(&json).map(Some).map_err(FrameError::Malformed)
+    serde_json::from_slice(&json)
+        .map(Some)
+        .map_err(FrameError::Malformed)
 }
 
 /// Writes one message to a blocking stream.
-pub fn write(to: &mut impl Write, message: &impl Serialize, limit: usize) -> Result<(), FrameError> {
-    to.write_all(&encode(message, limit)?).map_err(FrameError::Socket)
+pub fn write(
+    to: &mut impl Write,
+    message: &impl Serialize,
+    limit: usize,
+) -> Result<(), FrameError> {
+    to.write_all(&encode(message, limit)?)
+        .map_err(FrameError::Socket)
 }
 
 fn frame_length(prefix: [u8; PREFIX], limit: usize) -> Result<usize, FrameError> {
@@ -139,8 +149,10 @@ mod tests {
     #[test]
     fn messages_survive_any_cut_of_the_stream() {
         let messages = ["", "a", "\u{1F600} and more"];
-        let stream: Vec<u8> =
-            messages.iter().flat_map(|message| encode(message, 100).unwrap()).collect();
+        let stream: Vec<u8> = messages
+            .iter()
+            .flat_map(|message| encode(message, 100).unwrap())
+            .collect();
         for step in 1..=stream.len() {
             let mut decoder = Decoder::new(100);
             let mut decoded = Vec::new();
@@ -159,22 +171,40 @@ mod tests {
     fn blocking_reader_tells_an_end_between_frames_from_one_within() {
         let stream = encode(&"abc", 100).unwrap();
         let mut whole = stream.as_slice();
-        assert_eq!(read::<String>(&mut whole, 100).unwrap().as_deref(), Some("abc"));
+        assert_eq!(
+            read::<String>(&mut whole, 100).unwrap().as_deref(),
+            Some("abc")
+        );
         assert!(read::<String>(&mut whole, 100).unwrap().is_none());
         for cut in 1..stream.len() {
             let error = read::<String>(&mut &stream[..cut], 100).unwrap_err();
-            assert!(matches!(error, FrameError::Socket(_)), "cut at {cut}: {error:?}");
+            assert!(
+                matches!(error, FrameError::Socket(_)),
+                "cut at {cut}: {error:?}"
+            );
         }
     }
 
     #[test]
     fn oversized_and_malformed_frames_are_refused() {
-        assert!(matches!(encode(&"abcdef", 5), Err(FrameError::TooLong { length: 8, limit: 5 })));
+        assert!(matches!(
+            encode(&"abcdef", 5),
+            Err(FrameError::TooLong {
+                length: 8,
+                limit: 5
+            })
+        ));
         let mut decoder = Decoder::new(5);
         decoder.feed(&[255; 4]);
-        assert!(matches!(decoder.next_message::<String>(), Err(FrameError::TooLong { .. })));
+        assert!(matches!(
+            decoder.next_message::<String>(),
+            Err(FrameError::TooLong { .. })
+        ));
         let mut decoder = Decoder::new(5);
         decoder.feed(&[0, 0, 0, 1, b'{']);
-        assert!(matches!(decoder.next_message::<String>(), Err(FrameError::Malformed(_))));
+        assert!(matches!(
+            decoder.next_message::<String>(),
+            Err(FrameError::Malformed(_))
+        ));
     }
 }

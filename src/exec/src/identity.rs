@@ -51,8 +51,14 @@ impl ProcessIdentity {
 
     /// The process that has the id now; `None` when there is none.
     pub fn of(pid: ProcessId) -> io::Result<Option<Self>> {
-        let Some(entry) = sys::process_entry(pid)? else { return Ok(None) };
-        Ok(Some(Self { boot_id: sys::boot_id()?, pid, start_time: entry.start_time }))
+        let Some(entry) = sys::process_entry(pid)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            boot_id: sys::boot_id()?,
+            pid,
+            start_time: entry.start_time,
+        }))
     }
 
     /// Whether this process still runs.
@@ -80,11 +86,20 @@ mod tests {
     fn identity_is_alive_only_for_the_same_boot_pid_and_start() {
         let own = ProcessIdentity::of_self().unwrap();
         assert_eq!(own.liveness(), Liveness::Alive);
-        let reused = ProcessIdentity { start_time: own.start_time + 1, ..own.clone() };
+        let reused = ProcessIdentity {
+            start_time: own.start_time + 1,
+            ..own.clone()
+        };
         assert_eq!(reused.liveness(), Liveness::Dead);
-        let rebooted = ProcessIdentity { boot_id: "another".to_owned(), ..own.clone() };
+        let rebooted = ProcessIdentity {
+            boot_id: "another".to_owned(),
+            ..own.clone()
+        };
         assert_eq!(rebooted.liveness(), Liveness::Dead);
-        let absent = ProcessIdentity { pid: ProcessId(i32::MAX), ..own };
+        let absent = ProcessIdentity {
+            pid: ProcessId(i32::MAX),
+            ..own
+        };
         assert_eq!(absent.liveness(), Liveness::Dead);
     }
 
@@ -101,7 +116,10 @@ mod tests {
         child.kill().unwrap();
         let started = std::time::Instant::now();
         while identity.liveness() != Liveness::Dead {
-            assert!(started.elapsed().as_secs() < 30, "killed child never became a zombie");
+            assert!(
+                started.elapsed().as_secs() < 30,
+                "killed child never became a zombie"
+            );
             std::thread::yield_now();
         }
         child.wait().unwrap();

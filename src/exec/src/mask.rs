@@ -35,7 +35,10 @@ impl fmt::Debug for Held {
 
 impl fmt::Debug for Masker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Masker").field(&self.needles).finish()
+        formatter
+            .debug_tuple("Masker")
+            .field(&self.needles)
+            .finish()
     }
 }
 
@@ -55,7 +58,12 @@ impl Masker {
         for needle in needles.as_slice() {
             begins_needle[usize::from(needle[0])] = true;
         }
-        Ok(Some(Self { automaton, needles, longest, begins_needle }))
+        Ok(Some(Self {
+            automaton,
+            needles,
+            longest,
+            begins_needle,
+        }))
     }
 
     /// Takes the next piece of a stream; what can be decided goes to the end of `output`.
@@ -100,8 +108,9 @@ impl Masker {
                 at += 1;
             } else if self.could_become_needle(rest) {
                 break;
-            } else if let Some(found) =
-                self.automaton.find(Input::new(rest).anchored(Anchored::Yes))
+            } else if let Some(found) = self
+                .automaton
+                .find(Input::new(rest).anchored(Anchored::Yes))
             {
                 output.extend_from_slice(MASK);
                 at += found.end();
@@ -149,14 +158,19 @@ mod tests {
     use super::*;
 
     fn masker(needles: &[&[u8]]) -> Masker {
-        Masker::new(Needles::new(needles.iter().map(|needle| needle.to_vec()))).unwrap().unwrap()
+        Masker::new(Needles::new(needles.iter().map(|needle| needle.to_vec())))
+            .unwrap()
+            .unwrap()
     }
 
     fn in_pieces<'a>(masker: &Masker, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
         let (mut held, mut output) = (Held::default(), Vec::new());
         for piece in pieces {
             masker.push(&mut held, piece, &mut output);
-            assert!(held.0.len() < masker.longest, "held back more than could be a needle");
+            assert!(
+                held.0.len() < masker.longest,
+                "held back more than could be a needle"
+            );
         }
         masker.finish(&mut held, &mut output);
         output
@@ -189,7 +203,10 @@ mod tests {
         let masker = masker(needles);
         for size in 1..=input.len().max(1) {
             let output = in_pieces(&masker, input.chunks(size));
-            assert_eq!(output.escape_ascii().to_string(), expected.escape_ascii().to_string());
+            assert_eq!(
+                output.escape_ascii().to_string(),
+                expected.escape_ascii().to_string()
+            );
         }
     }
 
@@ -218,7 +235,10 @@ mod tests {
         let masker = masker(&[b"hunter2"]);
         let mut held = Held::default();
         masker.push(&mut held, b"hunter", &mut Vec::new());
-        assert_eq!(format!("{masker:?} {held:?}"), "Masker(Needles(1 hidden)) Held(6 bytes)");
+        assert_eq!(
+            format!("{masker:?} {held:?}"),
+            "Masker(Needles(1 hidden)) Held(6 bytes)"
+        );
     }
 
     proptest! {

@@ -165,11 +165,16 @@ fn from_hex(digits: &str) -> Option<Vec<u8>> {
     if !rest.is_empty() {
         return None;
     }
-    pairs.iter().map(|&[high, low]| Some(nibble(high)? << 4 | nibble(low)?)).collect()
+    pairs
+        .iter()
+        .map(|&[high, low]| Some(nibble(high)? << 4 | nibble(low)?))
+        .collect()
 }
 
 fn nibble(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]
@@ -192,7 +197,13 @@ mod tests {
 
     #[test]
     fn malformed_text_is_refused() {
-        for json in ["1", "{}", r#"{"hex":"f"}"#, r#"{"hex":"zz"}"#, r#"{"hex":"00","a":"b"}"#] {
+        for json in [
+            "1",
+            "{}",
+            r#"{"hex":"f"}"#,
+            r#"{"hex":"zz"}"#,
+            r#"{"hex":"00","a":"b"}"#,
+        ] {
             assert!(serde_json::from_str::<OsText>(json).is_err(), "{json}");
         }
     }

@@ -86,8 +86,10 @@ pub struct Needles(Vec<Vec<u8>>);
 impl Needles {
     /// The needles given; empty ones and repetitions fall away.
     pub fn new(needles: impl IntoIterator<Item = Vec<u8>>) -> Self {
-        let mut needles: Vec<_> =
-            needles.into_iter().filter(|needle| !needle.is_empty()).collect();
+        let mut needles: Vec<_> = needles
+            .into_iter()
+            .filter(|needle| !needle.is_empty())
+            .collect();
         needles.sort_unstable();
         needles.dedup();
         Self(needles)
@@ -161,7 +163,12 @@ pub(crate) mod tests {
 
     #[test]
     fn needles_survive_the_wire_and_stay_out_of_debug() {
-        let needles = Needles::new([b"b\xffb".to_vec(), b"hunter2".to_vec(), vec![], b"hunter2".to_vec()]);
+        let needles = Needles::new([
+            b"b\xffb".to_vec(),
+            b"hunter2".to_vec(),
+            vec![],
+            b"hunter2".to_vec(),
+        ]);
         assert_eq!(needles.as_slice().len(), 2);
         let json = serde_json::to_string(&needles).unwrap();
         assert_eq!(serde_json::from_str::<Needles>(&json).unwrap(), needles);

@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod message;
+mod nursery;
 mod place;
 mod policy;
 pub mod program;
@@ -58,7 +59,10 @@ pub enum LauncherError {
 
 impl LauncherError {
     fn new(operation: impl Into<String>, source: io::Error) -> Self {
-        Self::System { operation: operation.into(), source }
+        Self::System {
+            operation: operation.into(),
+            source,
+        }
     }
 }
 
@@ -78,7 +82,10 @@ pub fn run(config: &Config, listen: Listen) -> Result<(), LauncherError> {
         .map_err(|error| LauncherError::new("keep its descriptors to itself", error))?;
     umask(Mode::from_bits_truncate(0o077));
     let (socket, made) = match listen {
-        Listen::Path(path) => (Socket::Listening(make_socket(&path, config.client_uid)?), Some(path)),
+        Listen::Path(path) => (
+            Socket::Listening(make_socket(&path, config.client_uid)?),
+            Some(path),
+        ),
         Listen::Listener(listener) => (Socket::Listening(listener), None),
         Listen::Connected(stream) => (Socket::Connected(stream), None),
     };
@@ -88,7 +95,7 @@ pub fn run(config: &Config, listen: Listen) -> Result<(), LauncherError> {
             .map_err(|error| LauncherError::new("set up its socket", error))?;
     }
     match serve::serve(config, socket)? {
-        Outcome::Supervise(job) => supervisor::run(*job),
+        Outcome::Supervise(channel) => supervisor::run(channel),
         Outcome::Stop => {
             if let Some(path) = made {
                 // The next launcher replaces it anyway.
@@ -106,7 +113,10 @@ pub fn run(config: &Config, listen: Listen) -> Result<(), LauncherError> {
 /// caller alone.
 pub fn start_child(mut command: Command) -> io::Result<(UnixStream, Child)> {
     let (ours, theirs) = UnixStream::pair()?;
-    let child = command.stdin(OwnedFd::from(theirs)).process_group(0).spawn()?;
+    let child = command
+        .stdin(OwnedFd::from(theirs))
+        .process_group(0)
+        .spawn()?;
     Ok((ours, child))
 }
 
@@ -136,7 +146,8 @@ fn make_socket(path: &Path, client_uid: u32) -> Result<UnixListener, LauncherErr
 
 /// Whether there is a socket that nobody listens on.
 fn is_stale(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
+    path.symlink_metadata()
+        .is_ok_and(|metadata| metadata.file_type().is_socket())
         && UnixStream::connect(path)
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }

@@ -5,22 +5,25 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
+use serde::{Deserialize, Serialize};
 
 use super::config::Roots;
 use super::message::Refusal;
+use crate::os_text::OsText;
 use crate::sys;
 
 /// A directory that may be opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Place {
     /// Wherever the path leads.
-    Anywhere(PathBuf),
+    Anywhere(OsText),
     /// `below`, without a detour, from `root`.
-    Beneath { root: PathBuf, below: PathBuf },
+    Beneath { root: OsText, below: OsText },
 }
 
 impl Place {
@@ -37,13 +40,18 @@ impl Place {
             return Err(invalid("contains a zero byte"));
         }
         let roots = match roots {
-            Roots::Anywhere => return Ok(Self::Anywhere(path.to_owned())),
+            Roots::Anywhere => return Ok(Self::Anywhere(path.into())),
             Roots::Beneath(roots) => roots,
         };
         let place = roots.iter().find_map(|root| {
             let below = path.strip_prefix(root).ok()?;
-            let is_plain = below.components().all(|part| matches!(part, Component::Normal(_)));
-            is_plain.then(|| Self::Beneath { root: root.clone(), below: below.to_owned() })
+            let is_plain = below
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)));
+            is_plain.then(|| Self::Beneath {
+                root: root.as_path().into(),
+                below: below.into(),
+            })
         });
         place.ok_or_else(|| Refusal::Forbidden {
             field: field.to_owned(),
@@ -55,10 +63,10 @@ impl Place {
     pub(crate) fn open(&self) -> io::Result<OwnedFd> {
         let flags = sys::open_directory_flags();
         match self {
-            Self::Anywhere(path) => Ok(open(path, flags, Mode::empty())?),
+            Self::Anywhere(path) => Ok(open(path.as_path(), flags, Mode::empty())?),
             Self::Beneath { root, below } => {
-                let mut directory = open(root, flags, Mode::empty())?;
-                for part in below.components() {
+                let mut directory = open(root.as_path(), flags, Mode::empty())?;
+                for part in below.as_path().components() {
                     let flags = flags | OFlag::O_NOFOLLOW;
                     directory = openat(&directory, part.as_os_str(), flags, Mode::empty())?;
                 }
@@ -81,16 +89,31 @@ mod tests {
     #[test]
     fn paths_outside_the_roots_are_refused() {
         let roots = beneath(&[Path::new("/srv/work"), Path::new("/data")]);
-        for path in ["/srv", "/srv/workshop", "/srv/work/../x", "/etc", "/data/a/../../etc"] {
+        for path in [
+            "/srv",
+            "/srv/workshop",
+            "/srv/work/../x",
+            "/etc",
+            "/data/a/../../etc",
+        ] {
             let refusal = Place::new("field", Path::new(path), &roots).unwrap_err();
-            assert!(matches!(refusal, Refusal::Forbidden { .. }), "{path}: {refusal:?}");
+            assert!(
+                matches!(refusal, Refusal::Forbidden { .. }),
+                "{path}: {refusal:?}"
+            );
         }
         for path in ["/srv/work", "/srv/work/a/b", "/data/./x"] {
-            assert!(Place::new("field", Path::new(path), &roots).is_ok(), "{path}");
+            assert!(
+                Place::new("field", Path::new(path), &roots).is_ok(),
+                "{path}"
+            );
         }
         for path in ["work", "", "/a\0b"] {
             let refusal = Place::new("field", Path::new(path), &Roots::Anywhere).unwrap_err();
-            assert!(matches!(refusal, Refusal::Invalid { .. }), "{path:?}: {refusal:?}");
+            assert!(
+                matches!(refusal, Refusal::Invalid { .. }),
+                "{path:?}: {refusal:?}"
+            );
         }
     }
 
@@ -103,7 +126,9 @@ mod tests {
         symlink("/etc", root.join("out")).unwrap();
         symlink("a", root.join("in")).unwrap();
         let open = |below: &str| {
-            Place::new("field", &root.join(below), &beneath(&[&root])).unwrap().open()
+            Place::new("field", &root.join(below), &beneath(&[&root]))
+                .unwrap()
+                .open()
         };
         assert!(open("").is_ok() && open("a/b").is_ok());
         for below in ["out", "in", "in/b", "file", "missing"] {

@@ -71,7 +71,10 @@ fn check_needles(request: &LaunchRequest) -> Result<(), Refusal> {
     if needles.len() > MAX_NEEDLES {
         return Err(invalid("needles", format!("are more than {MAX_NEEDLES}")));
     }
-    match needles.iter().position(|needle| needle.len() > MAX_NEEDLE_BYTES) {
+    match needles
+        .iter()
+        .position(|needle| needle.len() > MAX_NEEDLE_BYTES)
+    {
         Some(place) => Err(invalid(
             format!("needles[{place}]"),
             format!("is longer than {MAX_NEEDLE_BYTES} bytes"),
@@ -81,14 +84,20 @@ fn check_needles(request: &LaunchRequest) -> Result<(), Refusal> {
 }
 
 fn check_limits(limits: &Limits, maxima: &Maxima) -> Result<(), Refusal> {
-    for (field, limit) in [("limits.wall", limits.wall), ("limits.silence", limits.silence)] {
+    for (field, limit) in [
+        ("limits.wall", limits.wall),
+        ("limits.silence", limits.silence),
+    ] {
         if limit.is_some_and(|limit| limit.is_zero()) {
             return Err(invalid(field, "is zero"));
         }
     }
     match (limits.wall, maxima.wall) {
         (None, Some(most)) => {
-            return Err(forbidden("limits.wall", format!("has to be set, to {most:?} at most")));
+            return Err(forbidden(
+                "limits.wall",
+                format!("has to be set, to {most:?} at most"),
+            ));
         }
         (Some(wall), Some(most)) if wall > most => {
             return Err(forbidden("limits.wall", format!("is more than {most:?}")));
@@ -96,7 +105,10 @@ fn check_limits(limits: &Limits, maxima: &Maxima) -> Result<(), Refusal> {
         _ => {}
     }
     if limits.grace > maxima.grace {
-        return Err(forbidden("limits.grace", format!("is more than {:?}", maxima.grace)));
+        return Err(forbidden(
+            "limits.grace",
+            format!("is more than {:?}", maxima.grace),
+        ));
     }
     Ok(())
 }
@@ -113,18 +125,27 @@ fn check_spool_limits(limits: &SpoolLimits, maxima: &Maxima) -> Result<(), Refus
     ];
     for (field, bytes) in kept {
         if bytes > maxima.kept_bytes {
-            return Err(forbidden(field, format!("is more than {}", maxima.kept_bytes)));
+            return Err(forbidden(
+                field,
+                format!("is more than {}", maxima.kept_bytes),
+            ));
         }
     }
     Ok(())
 }
 
 fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Refusal {
-    Refusal::Invalid { field: field.into(), problem: problem.into() }
+    Refusal::Invalid {
+        field: field.into(),
+        problem: problem.into(),
+    }
 }
 
 fn forbidden(field: impl Into<String>, problem: impl Into<String>) -> Refusal {
-    Refusal::Forbidden { field: field.into(), problem: problem.into() }
+    Refusal::Forbidden {
+        field: field.into(),
+        problem: problem.into(),
+    }
 }
 
 #[cfg(test)]
@@ -168,7 +189,10 @@ mod tests {
     fn check_refused(change: impl FnOnce(&mut LaunchRequest), expected: &str) {
         let mut request = good();
         change(&mut request);
-        assert_eq!(check(&request, &config()).unwrap_err().to_string(), expected);
+        assert_eq!(
+            check(&request, &config()).unwrap_err().to_string(),
+            expected
+        );
     }
 
     #[test]
@@ -180,8 +204,14 @@ mod tests {
     fn senseless_requests_are_refused_with_the_field() {
         check_refused(|r| r.command.clear(), "`command` is empty");
         check_refused(|r| r.command[0] = "".into(), "`command[0]` is empty");
-        check_refused(|r| r.command.push("\0".into()), "`command[1]` contains a zero byte");
-        check_refused(|r| r.environment[1].0 = "".into(), "`environment[1]` has no name");
+        check_refused(
+            |r| r.command.push("\0".into()),
+            "`command[1]` contains a zero byte",
+        );
+        check_refused(
+            |r| r.environment[1].0 = "".into(),
+            "`environment[1]` has no name",
+        );
         check_refused(
             |r| r.environment[0].0 = "A=B".into(),
             "`environment[0]` has a name with `=` in it",
@@ -191,8 +221,14 @@ mod tests {
             "`environment[0]` contains a zero byte",
         );
         check_refused(|r| r.umask = 0o1000, "`umask` is more than 0777");
-        check_refused(|r| r.limits.wall = Some(Duration::ZERO), "`limits.wall` is zero");
-        check_refused(|r| r.limits.silence = Some(Duration::ZERO), "`limits.silence` is zero");
+        check_refused(
+            |r| r.limits.wall = Some(Duration::ZERO),
+            "`limits.wall` is zero",
+        );
+        check_refused(
+            |r| r.limits.silence = Some(Duration::ZERO),
+            "`limits.silence` is zero",
+        );
         check_refused(
             |r| r.needles = crate::Needles::new([vec![1; MAX_NEEDLE_BYTES + 1]]),
             "`needles[0]` is longer than 16384 bytes",
@@ -206,7 +242,10 @@ mod tests {
 
     #[test]
     fn requests_beyond_the_configuration_are_refused_with_the_field() {
-        check_refused(|r| r.limits.wall = None, "`limits.wall` has to be set, to 100s at most");
+        check_refused(
+            |r| r.limits.wall = None,
+            "`limits.wall` has to be set, to 100s at most",
+        );
         check_refused(
             |r| r.limits.wall = Some(Duration::from_secs(101)),
             "`limits.wall` is more than 100s",

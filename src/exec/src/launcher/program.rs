@@ -124,10 +124,14 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Option<(PathBuf, Mode
 }
 
 fn read(path: &Path) -> Result<Config, ProgramError> {
-    let json = std::fs::read(path)
-        .map_err(|source| ProgramError::Unreadable { path: path.to_owned(), source })?;
-    serde_json::from_slice(&json)
-        .map_err(|source| ProgramError::Malformed { path: path.to_owned(), source })
+    let json = std::fs::read(path).map_err(|source| ProgramError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_slice(&json).map_err(|source| ProgramError::Malformed {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -137,9 +141,12 @@ mod tests {
     #[test]
     fn command_line_takes_one_configuration_and_one_mode() {
         let accepted = |line: &str| parse(line.split(' ').map(OsString::from)).is_some();
-        for line in
-            ["--config a --check", "--service --config a", "--config a --socket b", "--connection --config a"]
-        {
+        for line in [
+            "--config a --check",
+            "--service --config a",
+            "--config a --socket b",
+            "--connection --config a",
+        ] {
             assert!(accepted(line), "{line}");
         }
         for line in [
@@ -163,10 +170,14 @@ mod tests {
             std::fs::write(&path, json).unwrap();
             read(&path).map_err(|error| error.report().to_string())
         };
-        let good = r#"{"client_uid": 7, "spool_roots": {"beneath": ["/s"]}, "work_roots": "anywhere"}"#;
+        let good =
+            r#"{"client_uid": 7, "spool_roots": {"beneath": ["/s"]}, "work_roots": "anywhere"}"#;
         assert_eq!(check(good).unwrap().client_uid, 7);
         let problem = check(&good.replace("client_uid", "client_id")).unwrap_err();
-        assert!(problem.contains("launcher.json") && problem.contains("line 1"), "{problem}");
+        assert!(
+            problem.contains("launcher.json") && problem.contains("line 1"),
+            "{problem}"
+        );
         assert!(read(Path::new("/nonexistent")).is_err());
     }
 }

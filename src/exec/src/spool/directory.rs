@@ -33,10 +33,14 @@ pub(crate) struct Directory {
 impl Directory {
     /// Opens the directory at `path`, whose last part may not be a symbolic link.
     pub(crate) fn open(path: &Path) -> Result<Self, SpoolError> {
-        nix::fcntl::open(path, BASE | OFlag::O_DIRECTORY | OFlag::O_RDONLY, Mode::empty())
-            .map_err(io::Error::from)
-            .and_then(Self::from_descriptor)
-            .map_err(|source| system("open", &path.to_string_lossy(), source))
+        nix::fcntl::open(
+            path,
+            BASE | OFlag::O_DIRECTORY | OFlag::O_RDONLY,
+            Mode::empty(),
+        )
+        .map_err(io::Error::from)
+        .and_then(Self::from_descriptor)
+        .map_err(|source| system("open", &path.to_string_lossy(), source))
     }
 
     /// Takes a directory that is open already.
@@ -46,7 +50,10 @@ impl Directory {
         let own = geteuid();
         let heir = (own.is_root() && metadata.uid() != own.as_raw())
             .then(|| (Uid::from_raw(metadata.uid()), Gid::from_raw(metadata.gid())));
-        Ok(Self { descriptor: directory.into(), heir })
+        Ok(Self {
+            descriptor: directory.into(),
+            heir,
+        })
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -78,14 +85,27 @@ impl Directory {
 
     /// Gives a thing in the directory that was made by path to the directory's owner.
     pub(crate) fn hand_over_by_name(&self, name: &str) -> Result<(), SpoolError> {
-        let Some((uid, gid)) = self.heir else { return Ok(()) };
-        fchownat(&self.descriptor, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
-            .map_err(|errno| system("hand over", name, errno.into()))
+        let Some((uid, gid)) = self.heir else {
+            return Ok(());
+        };
+        fchownat(
+            &self.descriptor,
+            name,
+            Some(uid),
+            Some(gid),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        )
+        .map_err(|errno| system("hand over", name, errno.into()))
     }
 
     /// An error when there is a file of that name.
     pub(crate) fn require_absent(&self, name: &str) -> Result<(), SpoolError> {
-        match faccessat(&self.descriptor, name, AccessFlags::F_OK, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        match faccessat(
+            &self.descriptor,
+            name,
+            AccessFlags::F_OK,
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        ) {
             Err(nix::Error::ENOENT) => Ok(()),
             Ok(()) => Err(system("begin", name, io::ErrorKind::AlreadyExists.into())),
             Err(errno) => Err(system("look for", name, errno.into())),
@@ -149,5 +169,9 @@ impl Directory {
 
 /// A system error with what was done to which file.
 pub(crate) fn system(operation: &'static str, name: &str, source: io::Error) -> SpoolError {
-    SpoolError::System { operation, name: name.to_owned(), source }
+    SpoolError::System {
+        operation,
+        name: name.to_owned(),
+        source,
+    }
 }

@@ -64,7 +64,25 @@ impl Record {
     }
 
     pub(crate) fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
-        let [t0, t1, t2, t3, t4, t5, t6, t7, o0, o1, o2, o3, stream, 0, 0, 0] = bytes else {
+        let [
+            t0,
+            t1,
+            t2,
+            t3,
+            t4,
+            t5,
+            t6,
+            t7,
+            o0,
+            o1,
+            o2,
+            o3,
+            stream,
+            0,
+            0,
+            0,
+        ] = bytes
+        else {
             return None;
         };
         let stream = match stream {
@@ -103,14 +121,23 @@ pub(crate) struct IndexReader {
 
 impl IndexReader {
     pub(crate) fn new(file: File) -> Self {
-        Self { file, first: 0, window: Vec::new(), hint: 0 }
+        Self {
+            file,
+            first: 0,
+            window: Vec::new(),
+            hint: 0,
+        }
     }
 
     /// The stretch of one stream around `offset`, joined from records as long as their times are
     /// within `resolution` nanoseconds of the first. `None` when no record covers the offset.
     pub(crate) fn run_at(&mut self, offset: u64, resolution: u64) -> io::Result<Option<Run>> {
-        let Some(number) = self.last_up_to(offset)? else { return Ok(None) };
-        let Some(first) = self.record(number)? else { return Ok(None) };
+        let Some(number) = self.last_up_to(offset)? else {
+            return Ok(None);
+        };
+        let Some(first) = self.record(number)? else {
+            return Ok(None);
+        };
         self.hint = number;
         let mut next = number + 1;
         let end = loop {
@@ -125,14 +152,22 @@ impl IndexReader {
                 Some(record) => break u64::from(record.offset),
             }
         };
-        Ok(Some(Run { stream: first.stream, time: first.time, end }))
+        Ok(Some(Run {
+            stream: first.stream,
+            time: first.time,
+            end,
+        }))
     }
 
     /// Number of the last record whose offset is not beyond `offset`.
     fn last_up_to(&mut self, offset: u64) -> io::Result<Option<u64>> {
         let holds = |record: Option<Record>| record.is_some_and(|r| u64::from(r.offset) <= offset);
         // Nearly always the answer is where the last one was, or a few records on.
-        let mut low = if holds(self.record(self.hint)?) { self.hint } else { 0 };
+        let mut low = if holds(self.record(self.hint)?) {
+            self.hint
+        } else {
+            0
+        };
         if !holds(self.record(low)?) {
             return Ok(None);
         }
@@ -171,7 +206,11 @@ impl IndexReader {
             }
         }
         let (records, _) = bytes[..filled].as_chunks::<16>();
-        self.window.extend(records.iter().map_while(|record| Record::from_bytes(*record)));
+        self.window.extend(
+            records
+                .iter()
+                .map_while(|record| Record::from_bytes(*record)),
+        );
         Ok(self.in_window(number))
     }
 
@@ -197,7 +236,11 @@ mod tests {
     }
 
     fn record(time: u64, offset: u32, stream: Stream) -> Record {
-        Record { time: UnixNanos(time), offset, stream }
+        Record {
+            time: UnixNanos(time),
+            offset,
+            stream,
+        }
     }
 
     #[test]
@@ -214,16 +257,33 @@ mod tests {
     fn every_offset_of_a_long_index_finds_its_record_in_any_order() {
         let count = 3 * u32::try_from(WINDOW_RECORDS).unwrap() + 5;
         let records: Vec<_> = (0..count)
-            .map(|n| record(u64::from(n), n * 10, [Stream::Stdout, Stream::Stderr][n as usize % 2]))
+            .map(|n| {
+                record(
+                    u64::from(n),
+                    n * 10,
+                    [Stream::Stdout, Stream::Stderr][n as usize % 2],
+                )
+            })
             .collect();
         let mut index = reader(&records, b"cut");
         let offsets = (0..count * 10).map(|n| u64::from(n * 7919 % (count * 10)));
         for offset in offsets.chain([0]) {
             let run = index.run_at(offset, 1000).unwrap().unwrap();
             let expected = records[usize::try_from(offset / 10).unwrap()];
-            assert_eq!((run.stream, run.time), (expected.stream, expected.time), "{offset}");
+            assert_eq!(
+                (run.stream, run.time),
+                (expected.stream, expected.time),
+                "{offset}"
+            );
             let last = offset / 10 == u64::from(count) - 1;
-            assert_eq!(run.end, if last { u64::MAX } else { (offset / 10 + 1) * 10 });
+            assert_eq!(
+                run.end,
+                if last {
+                    u64::MAX
+                } else {
+                    (offset / 10 + 1) * 10
+                }
+            );
         }
     }
 
@@ -245,10 +305,15 @@ mod tests {
 
     #[test]
     fn later_record_of_one_offset_holds_and_damage_ends_the_index() {
-        let mut index =
-            reader(&[record(1, 0, Stream::Stdout), record(2, 0, Stream::Stderr)], &[0; 32]);
+        let mut index = reader(
+            &[record(1, 0, Stream::Stdout), record(2, 0, Stream::Stderr)],
+            &[0; 32],
+        );
         let run = index.run_at(5, 1).unwrap().unwrap();
-        assert_eq!((run.stream, run.time.0, run.end), (Stream::Stderr, 2, u64::MAX));
+        assert_eq!(
+            (run.stream, run.time.0, run.end),
+            (Stream::Stderr, 2, u64::MAX)
+        );
         assert_eq!(reader(&[], &[9; 40]).run_at(0, 1).unwrap(), None);
     }
 

@@ -41,7 +41,11 @@ impl SpoolLimits {
 impl Default for SpoolLimits {
     /// 64 MiB of either end in segments of 8 MiB.
     fn default() -> Self {
-        Self { head_bytes: 64 << 20, tail_bytes: 64 << 20, segment_bytes: 8 << 20 }
+        Self {
+            head_bytes: 64 << 20,
+            tail_bytes: 64 << 20,
+            segment_bytes: 8 << 20,
+        }
     }
 }
 
@@ -71,10 +75,18 @@ mod tests {
     #[test]
     fn segment_names_sort_as_their_offsets_and_read_back() {
         for offset in [0, 1, 8 << 20, u64::MAX] {
-            assert_eq!(console_offset(console_name(offset).as_bytes()), Some(offset));
+            assert_eq!(
+                console_offset(console_name(offset).as_bytes()),
+                Some(offset)
+            );
         }
         assert!(console_name(9) < console_name(10));
-        for name in ["console.1", "console.", "console.0000000000000000000x", "index.00000000000000000000"] {
+        for name in [
+            "console.1",
+            "console.",
+            "console.0000000000000000000x",
+            "index.00000000000000000000",
+        ] {
             assert_eq!(console_offset(name.as_bytes()), None, "{name}");
         }
         assert_eq!(console_offset(b"console.99999999999999999999"), None);

@@ -97,7 +97,10 @@ impl SpoolReader {
     /// contiguous. 100 ms unless set; zero keeps every index record apart (10 ms).
     #[must_use]
     pub fn with_time_resolution(self, time_resolution: Duration) -> Self {
-        Self { time_resolution, ..self }
+        Self {
+            time_resolution,
+            ..self
+        }
     }
 
     /// What there is at `offset`: at most `max` bytes (at least one is read), all of one stream.
@@ -110,7 +113,9 @@ impl SpoolReader {
             Place::End => return Ok(Piece::End),
         };
         let resolution = u64::try_from(self.time_resolution.as_nanos()).unwrap_or(u64::MAX);
-        let Some(segment) = &mut self.current else { return Ok(Piece::End) };
+        let Some(segment) = &mut self.current else {
+            return Ok(Piece::End);
+        };
         let within = offset - segment.start;
         let run = match &mut segment.index {
             Some(index) => index
@@ -122,7 +127,10 @@ impl SpoolReader {
             Some(run) => (run.stream, run.time, run.end),
             None => (Stream::Stdout, UnixNanos::default(), u64::MAX),
         };
-        let count = available.min(end.saturating_sub(within)).min(max as u64).max(1);
+        let count = available
+            .min(end.saturating_sub(within))
+            .min(max as u64)
+            .max(1);
         let mut bytes = vec![0; usize::try_from(count).unwrap_or(max)];
         let read = segment.read(within, &mut bytes)?;
         bytes.truncate(read);
@@ -130,7 +138,12 @@ impl SpoolReader {
             // Only a file that was cut from outside gets shorter.
             return Ok(Piece::End);
         }
-        Ok(Piece::Chunk(Chunk { offset, stream, time, bytes }))
+        Ok(Piece::Chunk(Chunk {
+            offset,
+            stream,
+            time,
+            bytes,
+        }))
     }
 
     /// Bytes of console produced so far, kept or not. While a supervisor runs on a full disk, its
@@ -164,7 +177,11 @@ impl SpoolReader {
                 Place::End => return Ok(log),
                 Place::Gap(gap) => {
                     let mark = format!("[... {} bytes dropped ...]\n", grouped(gap.bytes));
-                    let mark = if at_line_start { mark } else { format!("\n{mark}") };
+                    let mark = if at_line_start {
+                        mark
+                    } else {
+                        format!("\n{mark}")
+                    };
                     to.write_all(mark.as_bytes()).map_err(SpoolError::Output)?;
                     log.written_bytes += mark.len() as u64;
                     log.missing_bytes += gap.bytes;
@@ -172,10 +189,14 @@ impl SpoolReader {
                     at_line_start = true;
                 }
                 Place::Bytes(_) => {
-                    let Some(segment) = &self.current else { return Ok(log) };
+                    let Some(segment) = &self.current else {
+                        return Ok(log);
+                    };
                     let count = segment.read(offset - segment.start, &mut buffer)?;
                     let bytes = &buffer[..count];
-                    let Some(last) = bytes.last() else { return Ok(log) };
+                    let Some(last) = bytes.last() else {
+                        return Ok(log);
+                    };
                     at_line_start = *last == b'\n';
                     to.write_all(bytes).map_err(SpoolError::Output)?;
                     log.written_bytes += count as u64;
@@ -199,7 +220,9 @@ impl SpoolReader {
             let next = starts.partition_point(|&start| start <= offset);
             let after = starts.get(next).copied();
             if let Some(&start) = next.checked_sub(1).and_then(|place| starts.get(place)) {
-                let Some(segment) = self.open_segment(start)? else { continue };
+                let Some(segment) = self.open_segment(start)? else {
+                    continue;
+                };
                 // Looked at after the listing: if that shows a successor, this one is complete.
                 let available = segment.available(offset)?;
                 self.current = Some(segment);
@@ -223,7 +246,9 @@ impl SpoolReader {
 
     fn open_segment(&self, start: u64) -> Result<Option<OpenSegment>, SpoolError> {
         let is_absent = |error: &SpoolError| {
-            error.io().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+            error
+                .io()
+                .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
         };
         let console = match self.directory.open_file(&layout::console_name(start)) {
             Ok(console) => console,
@@ -235,7 +260,11 @@ impl SpoolReader {
             Err(error) if is_absent(&error) => None,
             Err(error) => return Err(error),
         };
-        Ok(Some(OpenSegment { start, console, index }))
+        Ok(Some(OpenSegment {
+            start,
+            console,
+            index,
+        }))
     }
 }
 
@@ -249,8 +278,13 @@ impl OpenSegment {
 
     /// Bytes from the offset to the end of this segment, if it holds that offset.
     fn available(&self, offset: u64) -> Result<Option<u64>, SpoolError> {
-        let Some(within) = offset.checked_sub(self.start) else { return Ok(None) };
-        Ok(self.length()?.checked_sub(within).filter(|available| *available > 0))
+        let Some(within) = offset.checked_sub(self.start) else {
+            return Ok(None);
+        };
+        Ok(self
+            .length()?
+            .checked_sub(within)
+            .filter(|available| *available > 0))
     }
 
     fn read(&self, within: u64, buffer: &mut [u8]) -> Result<usize, SpoolError> {
@@ -271,7 +305,11 @@ impl OpenSegment {
 pub(super) fn read_status(directory: &Directory) -> Result<Option<Status>, SpoolError> {
     let bytes = match directory.read_small(layout::STATUS, MAX_STATUS) {
         Ok(bytes) => bytes,
-        Err(error) if error.io().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => {
+        Err(error)
+            if error
+                .io()
+                .is_some_and(|e| e.kind() == io::ErrorKind::NotFound) =>
+        {
             return Ok(None);
         }
         Err(error) => return Err(error),
@@ -306,9 +344,12 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_by_thousands() {
-        for (number, text) in
-            [(0, "0"), (999, "999"), (1000, "1,000"), (12_345_678, "12,345,678")]
-        {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (12_345_678, "12,345,678"),
+        ] {
             assert_eq!(grouped(number), text);
         }
     }

@@ -19,7 +19,9 @@ impl UnixNanos {
 impl From<SystemTime> for UnixNanos {
     /// Times before 1970 become zero.
     fn from(time: SystemTime) -> Self {
-        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = time
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         Self(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 }

@@ -100,10 +100,7 @@ impl SpoolWriter {
     }
 
     /// Goes on with the spool in a directory that is open already.
-    pub(crate) fn resume_in(
-        directory: Directory,
-        limits: SpoolLimits,
-    ) -> Result<Self, SpoolError> {
+    pub(crate) fn resume_in(directory: Directory, limits: SpoolLimits) -> Result<Self, SpoolError> {
         let mut writer = Self::empty(directory, limits);
         for start in writer.directory.segments()? {
             let console_bytes = writer.length(&layout::console_name(start))?;
@@ -127,12 +124,16 @@ impl SpoolWriter {
     }
 
     fn empty(directory: Directory, limits: SpoolLimits) -> Self {
-        let segment_bytes = limits
-            .segment_bytes
-            .clamp(SpoolLimits::MIN_SEGMENT_BYTES, SpoolLimits::MAX_SEGMENT_BYTES);
+        let segment_bytes = limits.segment_bytes.clamp(
+            SpoolLimits::MIN_SEGMENT_BYTES,
+            SpoolLimits::MAX_SEGMENT_BYTES,
+        );
         Self {
             directory,
-            limits: SpoolLimits { segment_bytes, ..limits },
+            limits: SpoolLimits {
+                segment_bytes,
+                ..limits
+            },
             position: 0,
             current: None,
             head_cost: 0,
@@ -245,7 +246,11 @@ impl SpoolWriter {
 
     /// The segment that takes the next bytes; `None` while the disk does not take any.
     fn segment_for(&mut self, stream: Stream, time: UnixNanos) -> Option<&mut Segment> {
-        if self.current.as_ref().is_some_and(|segment| !segment.has_room_for(stream, time)) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|segment| !segment.has_room_for(stream, time))
+        {
             self.close_segment();
         }
         if self.current.is_none() {
@@ -272,9 +277,15 @@ impl SpoolWriter {
         let start = self.position;
         // A file of that name can only be an empty one, from a segment that took no byte. The
         // index comes first: no reader may find a console without one.
-        let index = self.directory.open_or_create_file(&layout::index_name(start))?;
-        index.set_len(0).map_err(|source| system("cut", "index", source))?;
-        let console = self.directory.open_or_create_file(&layout::console_name(start))?;
+        let index = self
+            .directory
+            .open_or_create_file(&layout::index_name(start))?;
+        index
+            .set_len(0)
+            .map_err(|source| system("cut", "index", source))?;
+        let console = self
+            .directory
+            .open_or_create_file(&layout::console_name(start))?;
         Ok(Segment {
             start,
             console,
@@ -288,11 +299,14 @@ impl SpoolWriter {
     }
 
     fn close_segment(&mut self) {
-        let Some(segment) = self.current.take() else { return };
+        let Some(segment) = self.current.take() else {
+            return;
+        };
         match segment.part {
             Part::Head => self.head_cost += segment.cost(),
             Part::Tail => {
-                self.tail.push_back((segment.start, segment.console_bytes, segment.cost()));
+                self.tail
+                    .push_back((segment.start, segment.console_bytes, segment.cost()));
                 self.tail_cost += segment.cost();
             }
         }
@@ -311,7 +325,11 @@ impl SpoolWriter {
     fn give_up_segment(&mut self) {
         self.retry_at = Some(Instant::now() + RETRY);
         match self.current.take() {
-            Some(Segment { start, console_bytes: 0, .. }) => self.remove_segment(start),
+            Some(Segment {
+                start,
+                console_bytes: 0,
+                ..
+            }) => self.remove_segment(start),
             other => {
                 self.current = other;
                 self.close_segment();
@@ -328,11 +346,17 @@ impl SpoolWriter {
     }
 
     fn remove_youngest_segment(&mut self) -> bool {
-        let Ok(segments) = self.directory.segments() else { return false };
-        let Some(&start) = segments.last() else { return false };
+        let Ok(segments) = self.directory.segments() else {
+            return false;
+        };
+        let Some(&start) = segments.last() else {
+            return false;
+        };
         self.remove_segment(start);
         // One that cannot be removed would be found again for ever.
-        self.directory.segments().is_ok_and(|left| left.len() < segments.len())
+        self.directory
+            .segments()
+            .is_ok_and(|left| left.len() < segments.len())
     }
 
     fn length(&self, name: &str) -> Result<u64, SpoolError> {
@@ -341,7 +365,13 @@ impl SpoolWriter {
                 .metadata()
                 .map(|metadata| metadata.len())
                 .map_err(|source| system("look at", name, source)),
-            Err(error) if error.io().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => Ok(0),
+            Err(error)
+                if error
+                    .io()
+                    .is_some_and(|e| e.kind() == io::ErrorKind::NotFound) =>
+            {
+                Ok(0)
+            }
             Err(error) => Err(error),
         }
     }
@@ -355,7 +385,10 @@ impl SpoolWriter {
     }
 
     pub(crate) fn note(&mut self, operation: &str, error: &io::Error) {
-        let known = self.problems.iter_mut().find(|problem| problem.operation == operation);
+        let known = self
+            .problems
+            .iter_mut()
+            .find(|problem| problem.operation == operation);
         match known {
             Some(problem) => problem.times += 1,
             None => self.problems.push(SpoolProblem {
@@ -370,7 +403,11 @@ impl SpoolWriter {
 
 impl Segment {
     fn has_room_for(&self, stream: Stream, time: UnixNanos) -> bool {
-        let record = if self.needs_record(stream, time) { RECORD_BYTES } else { 0 };
+        let record = if self.needs_record(stream, time) {
+            RECORD_BYTES
+        } else {
+            0
+        };
         // The very first piece always fits, so that a tiny share does not go round for ever.
         self.console_bytes == 0 || self.cost() + record < self.capacity
     }
@@ -395,7 +432,11 @@ impl Segment {
         if self.needs_record(stream, time) {
             // Segments are far smaller than 4 GiB, as their greatest size sees to.
             let offset = u32::try_from(self.console_bytes).unwrap_or(u32::MAX);
-            let record = Record { time, offset, stream };
+            let record = Record {
+                time,
+                offset,
+                stream,
+            };
             self.index
                 .write_all(&record.to_bytes())
                 .map_err(|error| ("append to the index", error))?;
@@ -421,5 +462,8 @@ impl Segment {
 }
 
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }

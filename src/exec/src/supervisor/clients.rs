@@ -56,15 +56,23 @@ enum Hearing {
 impl Clients {
     /// Serves a socket that listens and does not block.
     pub(super) fn new(listener: UnixListener, client_uid: u32) -> Self {
-        Self { listener, client_uid, clients: Vec::new(), last_notice: Duration::ZERO }
+        Self {
+            listener,
+            client_uid,
+            clients: Vec::new(),
+            last_notice: Duration::ZERO,
+        }
     }
 
     /// What to poll, and for what.
     pub(super) fn polled(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let listener = (self.listener.as_fd(), PollFlags::POLLIN);
         let clients = self.clients.iter().map(|client| {
-            let writing =
-                if client.outgoing.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+            let writing = if client.outgoing.is_empty() {
+                PollFlags::empty()
+            } else {
+                PollFlags::POLLOUT
+            };
             (client.stream.as_fd(), PollFlags::POLLIN | writing)
         });
         std::iter::once(listener).chain(clients)
@@ -86,7 +94,11 @@ impl Clients {
     pub(super) fn tell(&mut self, console_bytes: u64, now: Duration) -> Option<Duration> {
         let is_due = now >= self.last_notice + NOTICE_INTERVAL;
         let mut waits = false;
-        for client in self.clients.iter_mut().filter(|client| client.outgoing.is_empty()) {
+        for client in self
+            .clients
+            .iter_mut()
+            .filter(|client| client.outgoing.is_empty())
+        {
             match client.hearing {
                 Hearing::Gone => continue,
                 Hearing::Told(size) if size == console_bytes => continue,
@@ -113,7 +125,9 @@ impl Clients {
 
     /// After [`Clients::tell_ended`]: what to poll for those who have not taken all of it.
     pub(super) fn polled_last(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        self.clients.iter().map(|client| (client.stream.as_fd(), PollFlags::POLLOUT))
+        self.clients
+            .iter()
+            .map(|client| (client.stream.as_fd(), PollFlags::POLLOUT))
     }
 
     /// After [`Clients::tell_ended`]: hands on what did not fit before; whether that is all.
@@ -160,7 +174,8 @@ impl Client {
 
     fn send(&mut self, notice: Notice) {
         // A notice is far smaller than a frame may be.
-        self.outgoing.extend(frame::encode(&notice, MAX_CONTROL_FRAME).unwrap_or_default());
+        self.outgoing
+            .extend(frame::encode(&notice, MAX_CONTROL_FRAME).unwrap_or_default());
         self.flush();
     }
 
@@ -184,5 +199,8 @@ impl Client {
 }
 
 fn is_later(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }

@@ -37,24 +37,35 @@ pub(super) fn start(request: &LaunchRequest, work: &Place) -> Result<Running, St
         }
     };
     let text = |bytes: &[u8]| {
-        CString::new(bytes)
-            .map_err(|error| StartFailure { step: StartStep::Execute, source: error.into() })
+        CString::new(bytes).map_err(|error| StartFailure {
+            step: StartStep::Execute,
+            source: error.into(),
+        })
     };
-    let arguments: Vec<_> =
-        request.command.iter().map(|part| text(part.as_bytes())).collect::<Result<_, _>>()?;
+    let arguments: Vec<_> = request
+        .command
+        .iter()
+        .map(|part| text(part.as_bytes()))
+        .collect::<Result<_, _>>()?;
     let environment: Vec<_> = request
         .environment
         .iter()
         .map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
         .collect::<Result<_, _>>()?;
-    let programs: Vec<_> =
-        programs(request).iter().map(|path| text(path)).collect::<Result<_, _>>()?;
+    let programs: Vec<_> = programs(request)
+        .iter()
+        .map(|path| text(path))
+        .collect::<Result<_, _>>()?;
     let pid = sys::start(&Start {
         programs: &programs,
         arguments: &arguments,
         environment: &environment,
         directory: directory.as_fd(),
-        streams: [stdin.as_fd(), stdout.as_fd(), stderr.as_ref().unwrap_or(&stdout).as_fd()],
+        streams: [
+            stdin.as_fd(),
+            stdout.as_fd(),
+            stderr.as_ref().unwrap_or(&stdout).as_fd(),
+        ],
         umask: request.umask,
     })?;
     Ok(Running { pid, pipes })
@@ -68,8 +79,13 @@ fn programs(request: &LaunchRequest) -> Vec<Vec<u8>> {
     if program.contains(&b'/') {
         return vec![program.to_vec()];
     }
-    let path = request.environment.iter().find(|(name, _)| name.as_os_str() == OsStr::new("PATH"));
-    let Some((_, path)) = path else { return Vec::new() };
+    let path = request
+        .environment
+        .iter()
+        .find(|(name, _)| name.as_os_str() == OsStr::new("PATH"));
+    let Some((_, path)) = path else {
+        return Vec::new();
+    };
     path.as_bytes()
         .split(|byte| *byte == b':')
         .map(|directory| match directory {
@@ -96,11 +112,17 @@ mod tests {
     fn check(program: &str, path: Option<&str>, expected: &[&str]) {
         let request = LaunchRequest {
             command: vec![program.into()],
-            environment: path.map(|path| ("PATH".into(), path.into())).into_iter().collect(),
+            environment: path
+                .map(|path| ("PATH".into(), path.into()))
+                .into_iter()
+                .collect(),
             ..crate::request::tests::request()
         };
         let programs = programs(&request);
-        let expected: Vec<_> = expected.iter().map(|path| path.as_bytes().to_vec()).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|path| path.as_bytes().to_vec())
+            .collect();
         assert_eq!(programs, expected, "{program} in {path:?}");
     }
 

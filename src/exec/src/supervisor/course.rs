@@ -27,11 +27,17 @@ enum Phase {
     /// The command runs.
     Running { silent_since: Duration },
     /// The tree was asked to end and has its grace period.
-    Stopping { kill_at: Duration, look_at: Duration },
+    Stopping {
+        kill_at: Duration,
+        look_at: Duration,
+    },
     /// The command has ended, and the rest of its tree may be about to.
     Lingering { kill_at: Duration },
     /// What is left of the tree is killed.
-    Killing { look_at: Duration, give_up_at: Duration },
+    Killing {
+        look_at: Duration,
+        give_up_at: Duration,
+    },
     /// Nothing is left, or nothing that can be killed.
     Over,
 }
@@ -87,7 +93,12 @@ pub(super) struct Course {
 
 impl Course {
     pub(super) fn new(limits: Limits, now: Duration) -> Self {
-        Self { limits, started: now, phase: Phase::Running { silent_since: now }, cause: None }
+        Self {
+            limits,
+            started: now,
+            phase: Phase::Running { silent_since: now },
+            cause: None,
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -112,7 +123,9 @@ impl Course {
                 }
             }
             (Phase::Running { .. }, Event::CommandEnded) => {
-                self.phase = Phase::Lingering { kill_at: now + LINGER };
+                self.phase = Phase::Lingering {
+                    kill_at: now + LINGER,
+                };
                 Action::Wait
             }
             (Phase::Running { .. }, Event::Stop { reason, grace }) => {
@@ -134,10 +147,11 @@ impl Course {
                 self.phase = Phase::Stopping { kill_at, look_at };
                 self.on(Event::Tick, now)
             }
-            (
-                Phase::Stopping { kill_at, .. } | Phase::Lingering { kill_at },
-                Event::Tick,
-            ) if now >= kill_at => self.kill(now),
+            (Phase::Stopping { kill_at, .. } | Phase::Lingering { kill_at }, Event::Tick)
+                if now >= kill_at =>
+            {
+                self.kill(now)
+            }
             // The command's own end came first, so a stop changes nothing about the ending.
             (Phase::Lingering { .. }, Event::Stop { .. }) => self.kill(now),
             (Phase::Stopping { kill_at, look_at }, Event::Tick) if now >= look_at => {
@@ -145,12 +159,21 @@ impl Course {
                 self.phase = Phase::Stopping { kill_at, look_at };
                 Action::Look
             }
-            (Phase::Killing { look_at, give_up_at }, Event::Tick) if now >= look_at => {
+            (
+                Phase::Killing {
+                    look_at,
+                    give_up_at,
+                },
+                Event::Tick,
+            ) if now >= look_at => {
                 if now >= give_up_at {
                     self.phase = Phase::Over;
                     return Action::GiveUp;
                 }
-                self.phase = Phase::Killing { look_at: now + KILL_INTERVAL, give_up_at };
+                self.phase = Phase::Killing {
+                    look_at: now + KILL_INTERVAL,
+                    give_up_at,
+                };
                 Action::KillAgain
             }
             // A tree in its grace period keeps it when the command goes first; one that is being
@@ -167,8 +190,14 @@ impl Course {
     pub(super) fn next_tick(&self) -> Option<Duration> {
         match self.phase {
             Phase::Running { silent_since } => {
-                let wall = self.limits.wall.map(|limit| self.started.saturating_add(limit));
-                let silence = self.limits.silence.map(|limit| silent_since.saturating_add(limit));
+                let wall = self
+                    .limits
+                    .wall
+                    .map(|limit| self.started.saturating_add(limit));
+                let silence = self
+                    .limits
+                    .silence
+                    .map(|limit| silent_since.saturating_add(limit));
                 wall.into_iter().chain(silence).min()
             }
             Phase::Stopping { kill_at, look_at } => Some(kill_at.min(look_at)),
@@ -189,9 +218,16 @@ impl Course {
             // Without a cause the course ends only after the command has.
             (Some(Cause::Asked(StopReason::Interrupt)), _) | (None, None) => Ending::Interrupted,
             (None, Some(WaitStatus::Exited(code))) => Ending::Exited { code },
-            (None, Some(WaitStatus::Signalled { signal, core_dumped })) => {
-                Ending::Signalled { signal, core_dumped }
-            }
+            (
+                None,
+                Some(WaitStatus::Signalled {
+                    signal,
+                    core_dumped,
+                }),
+            ) => Ending::Signalled {
+                signal,
+                core_dumped,
+            },
         }
     }
 
@@ -201,13 +237,18 @@ impl Course {
             return self.kill(now);
         }
         let kill_at = now.saturating_add(grace);
-        self.phase = Phase::Stopping { kill_at, look_at: now + ASKED_INTERVAL };
+        self.phase = Phase::Stopping {
+            kill_at,
+            look_at: now + ASKED_INTERVAL,
+        };
         Action::Ask
     }
 
     fn kill(&mut self, now: Duration) -> Action {
-        self.phase =
-            Phase::Killing { look_at: now + KILL_INTERVAL, give_up_at: now + KILL_LIMIT };
+        self.phase = Phase::Killing {
+            look_at: now + KILL_INTERVAL,
+            give_up_at: now + KILL_LIMIT,
+        };
         Action::Kill
     }
 }
@@ -244,40 +285,82 @@ mod tests {
         assert_eq!(course.ending(EXITED), *ending, "{events:?}");
     }
 
-    const CANCEL: Event = Event::Stop { reason: StopReason::Cancel, grace: SECOND };
-    const INTERRUPT: Event = Event::Stop { reason: StopReason::Interrupt, grace: Duration::ZERO };
+    const CANCEL: Event = Event::Stop {
+        reason: StopReason::Cancel,
+        grace: SECOND,
+    };
+    const INTERRUPT: Event = Event::Stop {
+        reason: StopReason::Interrupt,
+        grace: Duration::ZERO,
+    };
     const OUTPUT: Event = Event::Output { produced: 1 };
     const EXIT: Ending = Ending::Exited { code: 0 };
-    const SILENCE: Ending = Ending::SilenceTimeout { limit: Duration::from_secs(10) };
+    const SILENCE: Ending = Ending::SilenceTimeout {
+        limit: Duration::from_secs(10),
+    };
 
     #[test]
     fn each_limit_asks_first_and_names_the_ending() {
-        let wall = Ending::WallTimeout { limit: 100 * SECOND };
+        let wall = Ending::WallTimeout {
+            limit: 100 * SECOND,
+        };
         check(&[(9, Event::Tick)], Action::Wait, &EXIT);
         check(&[(10, Event::Tick)], Action::Ask, &SILENCE);
         check(&[(9, OUTPUT), (18, Event::Tick)], Action::Wait, &EXIT);
         check(&[(9, OUTPUT), (19, Event::Tick)], Action::Ask, &SILENCE);
         check(&[(95, OUTPUT), (100, Event::Tick)], Action::Ask, &wall);
-        check(&[(1, Event::Output { produced: 1000 })], Action::Wait, &EXIT);
+        check(
+            &[(1, Event::Output { produced: 1000 })],
+            Action::Wait,
+            &EXIT,
+        );
         let limit = Ending::OutputLimit { limit: 1000 };
-        check(&[(1, Event::Output { produced: 1001 })], Action::Ask, &limit);
+        check(
+            &[(1, Event::Output { produced: 1001 })],
+            Action::Ask,
+            &limit,
+        );
         check(&[(1, CANCEL)], Action::Ask, &Ending::Cancelled);
         check(&[(1, INTERRUPT)], Action::Kill, &Ending::Interrupted);
     }
 
     #[test]
     fn first_cause_stays_and_the_earliest_kill_counts() {
-        check(&[(10, Event::Tick), (11, CANCEL), (12, Event::Tick)], Action::Kill, &SILENCE);
-        check(&[(10, Event::Tick), (14, CANCEL), (15, Event::Tick)], Action::Kill, &SILENCE);
-        check(&[(10, Event::Tick), (11, INTERRUPT)], Action::Kill, &SILENCE);
-        check(&[(1, CANCEL), (1, OUTPUT), (2, Event::Tick)], Action::Kill, &Ending::Cancelled);
+        check(
+            &[(10, Event::Tick), (11, CANCEL), (12, Event::Tick)],
+            Action::Kill,
+            &SILENCE,
+        );
+        check(
+            &[(10, Event::Tick), (14, CANCEL), (15, Event::Tick)],
+            Action::Kill,
+            &SILENCE,
+        );
+        check(
+            &[(10, Event::Tick), (11, INTERRUPT)],
+            Action::Kill,
+            &SILENCE,
+        );
+        check(
+            &[(1, CANCEL), (1, OUTPUT), (2, Event::Tick)],
+            Action::Kill,
+            &Ending::Cancelled,
+        );
     }
 
     #[test]
     fn command_that_ends_alone_takes_its_tree_along() {
         check(&[(1, Event::CommandEnded)], Action::Wait, &EXIT);
-        check(&[(1, Event::CommandEnded), (2, Event::Tick)], Action::Kill, &EXIT);
-        check(&[(1, Event::CommandEnded), (1, CANCEL)], Action::Kill, &EXIT);
+        check(
+            &[(1, Event::CommandEnded), (2, Event::Tick)],
+            Action::Kill,
+            &EXIT,
+        );
+        check(
+            &[(1, Event::CommandEnded), (1, CANCEL)],
+            Action::Kill,
+            &EXIT,
+        );
         let (course, _) = play(&[(1, Event::TreeGone)]);
         assert!(course.is_over() && course.next_tick().is_none());
     }
@@ -286,7 +369,11 @@ mod tests {
     fn tree_in_its_grace_period_outlives_the_command() {
         let events = [(1, CANCEL), (1, Event::CommandEnded)];
         check(&events, Action::Wait, &Ending::Cancelled);
-        check(&[(1, CANCEL), (1, Event::CommandEnded), (2, Event::Tick)], Action::Kill, &Ending::Cancelled);
+        check(
+            &[(1, CANCEL), (1, Event::CommandEnded), (2, Event::Tick)],
+            Action::Kill,
+            &Ending::Cancelled,
+        );
     }
 
     #[test]
@@ -307,19 +394,30 @@ mod tests {
 
     #[test]
     fn every_tick_that_is_announced_does_something() {
-        let starts: [&[(u32, Event)]; 4] =
-            [&[], &[(1, CANCEL)], &[(3, OUTPUT)], &[(1, Event::CommandEnded)]];
+        let starts: [&[(u32, Event)]; 4] = [
+            &[],
+            &[(1, CANCEL)],
+            &[(3, OUTPUT)],
+            &[(1, Event::CommandEnded)],
+        ];
         for events in starts {
             let (mut course, _) = play(events);
             let tick = course.next_tick().unwrap();
             assert_ne!(course.on(Event::Tick, tick), Action::Wait, "{events:?}");
-            assert!(course.next_tick().is_none_or(|next| next > tick), "{events:?}");
+            assert!(
+                course.next_tick().is_none_or(|next| next > tick),
+                "{events:?}"
+            );
         }
     }
 
     #[test]
     fn limits_beyond_all_time_never_come() {
-        let limits = Limits { wall: Some(Duration::MAX), silence: Some(Duration::MAX), ..limits() };
+        let limits = Limits {
+            wall: Some(Duration::MAX),
+            silence: Some(Duration::MAX),
+            ..limits()
+        };
         let mut course = Course::new(limits, SECOND);
         assert_eq!(course.on(Event::Tick, 1_000_000 * SECOND), Action::Wait);
     }

@@ -7,7 +7,8 @@
 //!
 //! From fork to end:
 //!
-//! 1. own session, no directory, no standard streams, every orphan of the tree its child;
+//! 1. own session, no directory, no standard streams, every orphan of the tree its child; then it
+//!    waits for its job, and ends when the launcher does before there is one;
 //! 2. the spool is taken over, the control socket made, the launcher told;
 //! 3. the command is started ([`command`]) and the first status written;
 //! 4. output goes through the mask into the spool; exits, limits and orders drive the course;
@@ -22,30 +23,30 @@ mod set_up;
 mod tree;
 
 use std::fmt;
-use std::io::PipeWriter;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::frame::MAX_LAUNCHER_FRAME;
 use crate::identity::ProcessIdentity;
 use crate::launcher::{Place, Refusal};
 use crate::request::LaunchRequest;
-use crate::spool::{Directory, SpoolError};
+use crate::spool::SpoolError;
 
 pub(crate) use run::run;
 
-/// All that a supervisor starts from.
-#[derive(Debug)]
+/// Largest job in bytes: a request as large as any, and what the launcher adds to it.
+pub(crate) const MAX_JOB_FRAME: usize = MAX_LAUNCHER_FRAME + (64 << 10);
+
+/// What a supervisor is to do; the launcher has found it good.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) request: LaunchRequest,
     /// The request's working directory, still to be opened.
     pub(crate) work: Place,
-    pub(crate) spool: Directory,
-    pub(crate) spool_path: PathBuf,
+    /// The request's spool, still to be opened.
+    pub(crate) spool: Place,
     /// The user whose orders are taken, besides the supervisor's own.
     pub(crate) client_uid: u32,
-    /// Where the launcher waits for one [`SetUp`].
-    pub(crate) launcher: PipeWriter,
 }
 
 /// What a new supervisor tells the launcher.
@@ -67,7 +68,10 @@ pub(crate) struct SetUpError {
 
 impl SetUpError {
     pub(crate) fn new(step: impl fmt::Display, source: impl Into<std::io::Error>) -> Self {
-        Self { step: step.to_string(), source: source.into() }
+        Self {
+            step: step.to_string(),
+            source: source.into(),
+        }
     }
 
     /// The error of a spool that could not be taken over.
@@ -75,7 +79,10 @@ impl SetUpError {
         let step = format!("take over the spool ({error})");
         match error {
             SpoolError::System { source, .. } => Self { step, source },
-            error => Self { step, source: std::io::Error::other(error) },
+            error => Self {
+                step,
+                source: std::io::Error::other(error),
+            },
         }
     }
 }

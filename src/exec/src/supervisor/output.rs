@@ -47,10 +47,20 @@ impl Output {
     pub(super) fn new(pipes: Vec<(PipeReader, Stream)>, masker: Option<Masker>) -> Self {
         let pipes = pipes
             .into_iter()
-            .map(|(reader, stream)| Pipe { reader, stream, held: Held::default() })
+            .map(|(reader, stream)| Pipe {
+                reader,
+                stream,
+                held: Held::default(),
+            })
             .collect();
         let buffer = vec![0; BUFFER_BYTES];
-        Self { pipes, masker, buffer, masked: Vec::new(), raw_bytes: 0 }
+        Self {
+            pipes,
+            masker,
+            buffer,
+            masked: Vec::new(),
+            raw_bytes: 0,
+        }
     }
 
     /// The pipes that are still open, to be polled.
@@ -65,7 +75,9 @@ impl Output {
 
     /// Hides the needles in something that is to be shown.
     pub(super) fn mask_text(&self, text: &str) -> String {
-        self.masker.as_ref().map_or_else(|| text.to_owned(), |masker| masker.mask_text(text))
+        self.masker
+            .as_ref()
+            .map_or_else(|| text.to_owned(), |masker| masker.mask_text(text))
     }
 
     /// Reads what there is, from each pipe a fair share.

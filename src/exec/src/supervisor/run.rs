@@ -1,6 +1,8 @@
 //! The supervisor's life, from the fork to its end.
 
-use std::io::{PipeWriter, Write as _};
+use std::io::{self, Write as _};
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -9,9 +11,9 @@ use super::clients::Clients;
 use super::command;
 use super::course::{Action, Course, Event};
 use super::output::Output;
-use super::set_up::{Post, set_up};
+use super::set_up::{Post, Spare, cut_loose, take_post};
 use super::tree::{Tree, listed};
-use super::{Job, SetUp, SetUpError};
+use super::{Job, MAX_JOB_FRAME, SetUp, SetUpError};
 use crate::control::{Order, StopReason};
 use crate::frame::{self, MAX_CONTROL_FRAME};
 use crate::identity::ProcessIdentity;
@@ -23,26 +25,46 @@ use crate::sys::{self, ProcessEntry, Received, Signals, StartFailure};
 /// How long clients that do not read are waited for at the end.
 const LAST_NOTICE: Duration = Duration::from_secs(1);
 
-/// Runs one attempt to its end, and ends this process.
-pub(crate) fn run(job: Job) -> ! {
-    let Job { mut request, work, spool, spool_path, client_uid, mut launcher } = job;
-    let masker = Masker::new(std::mem::take(&mut request.needles))
-        .map_err(|error| SetUpError::new("prepare the mask", std::io::Error::other(error)));
-    let post = masker.and_then(|masker| {
-        Ok((masker, set_up(spool, &spool_path, request.spool_limits)?))
+/// Waits for a job, runs it to its end, and ends this process.
+pub(crate) fn run(mut launcher: UnixStream) -> ! {
+    let spare = cut_loose();
+    let Ok(Some(mut job)) = frame::read::<Job>(&mut launcher, MAX_JOB_FRAME) else {
+        // The launcher is gone, and with it all reason to be.
+        sys::exit_now(0);
+    };
+    let set_up = spare.and_then(|spare| {
+        let masker = Masker::new(std::mem::take(&mut job.request.needles))
+            .map_err(|error| SetUpError::new("prepare the mask", io::Error::other(error)))?;
+        Ok((spare, masker, take_post(&job)?))
     });
-    let (masker, post) = match post {
-        Ok(post) => post,
+    let (
+        Spare { identity, signals },
+        masker,
+        Post {
+            mut spool,
+            listener,
+        },
+    ) = match set_up {
+        Ok(set_up) => set_up,
         Err(error) => {
             tell(&mut launcher, &SetUp::Failed(error.into()));
             sys::exit_now(1);
         }
     };
-    tell(&mut launcher, &SetUp::Ready(post.identity.clone()));
+    tell(&mut launcher, &SetUp::Ready(identity.clone()));
     drop(launcher);
-    let Post { identity, signals, mut spool, listener } = post;
+    let Job {
+        request,
+        work,
+        client_uid,
+        ..
+    } = job;
     let mut clients = Clients::new(listener, client_uid);
-    let start = Start { identity, started_at: UnixNanos::now(), clock: sys::clock() };
+    let start = Start {
+        identity,
+        started_at: UnixNanos::now(),
+        clock: sys::clock(),
+    };
     let ended = match command::start(&request, &work) {
         Err(failure) => {
             let program = request.command.first().map(|program| program.as_os_str());
@@ -101,7 +123,7 @@ fn finish(ended: Ended, mut spool: SpoolWriter, mut clients: Clients) -> i32 {
     0
 }
 
-fn tell(launcher: &mut PipeWriter, message: &SetUp) {
+fn tell(launcher: &mut UnixStream, message: &SetUp) {
     // A launcher that is gone does not need to know.
     if let Ok(frame) = frame::encode(message, MAX_CONTROL_FRAME) {
         let _ = launcher.write_all(&frame);
@@ -194,7 +216,11 @@ impl Supervision {
         ended.output.raw_bytes = self.output.raw_bytes();
         let list = |entries: &[ProcessEntry]| -> Vec<ListedProcess> {
             let show = |name: &str| self.output.mask_text(name);
-            entries.iter().take(MAX_LISTED).map(|entry| listed(entry, show)).collect()
+            entries
+                .iter()
+                .take(MAX_LISTED)
+                .map(|entry| listed(entry, show))
+                .collect()
         };
         ended.leftovers = list(&self.leftovers);
         ended.leftovers_total = u32::try_from(self.leftovers.len()).unwrap_or(u32::MAX);
@@ -204,7 +230,10 @@ impl Supervision {
 
     fn wait(&self, wake: Option<Duration>) -> Ready {
         let signals = std::iter::once((self.signals.as_fd(), PollFlags::POLLIN));
-        let pipes = self.output.open_pipes().map(|pipe| (pipe, PollFlags::POLLIN));
+        let pipes = self
+            .output
+            .open_pipes()
+            .map(|pipe| (pipe, PollFlags::POLLIN));
         let ready = wait_for(signals.chain(pipes).chain(self.clients.polled()), wake);
         let pipes = 1..1 + self.output.open_pipes().count();
         Ready {
@@ -250,7 +279,11 @@ impl Supervision {
         self.tree.look_at_children();
         if self.tree.wait_status().is_some() {
             let is_gone = self.tree.others().is_empty();
-            self.event(if is_gone { Event::TreeGone } else { Event::CommandEnded });
+            self.event(if is_gone {
+                Event::TreeGone
+            } else {
+                Event::CommandEnded
+            });
         }
     }
 
@@ -283,7 +316,7 @@ struct Ready {
 
 /// Waits until something is ready or the time has come; which of them are.
 fn wait_for<'a>(
-    polled: impl Iterator<Item = (std::os::fd::BorrowedFd<'a>, PollFlags)>,
+    polled: impl Iterator<Item = (BorrowedFd<'a>, PollFlags)>,
     wake: Option<Duration>,
 ) -> Vec<bool> {
     let mut polled: Vec<_> = polled.map(|(fd, flags)| PollFd::new(fd, flags)).collect();
@@ -300,5 +333,8 @@ fn wait_for<'a>(
     };
     // An interrupted wait is like one whose time has come: all is looked at again.
     let _ = poll(&mut polled, timeout);
-    polled.iter().map(|polled| polled.any().unwrap_or(true)).collect()
+    polled
+        .iter()
+        .map(|polled| polled.any().unwrap_or(true))
+        .collect()
 }

@@ -3,50 +3,33 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
-use super::SetUpError;
+use super::{Job, SetUpError};
 use crate::identity::ProcessIdentity;
-use crate::spool::{Directory, SpoolLimits, SpoolWriter, layout};
+use crate::spool::{Directory, SpoolError, SpoolLimits, SpoolWriter, layout};
 use crate::sys::{self, Signals};
 
 /// What process tables show.
 const NAME: &CStr = c"helix-supervise";
 
-/// What every supervisor has before it starts its command.
-pub(super) struct Post {
+/// What a supervisor has before it knows its job.
+pub(super) struct Spare {
     pub(super) identity: ProcessIdentity,
     pub(super) signals: Signals,
+}
+
+/// What a supervisor has before it starts its command.
+pub(super) struct Post {
     pub(super) spool: SpoolWriter,
     /// Listens, and does not block.
     pub(super) listener: UnixListener,
 }
 
-/// Cuts this process loose from the launcher and takes the spool over.
-pub(super) fn set_up(
-    spool: Directory,
-    spool_path: &Path,
-    limits: SpoolLimits,
-) -> Result<Post, SetUpError> {
-    let signals = cut_loose()?;
-    let identity =
-        ProcessIdentity::of_self().map_err(|error| SetUpError::new("look itself up", error))?;
-    let spool = take_over(spool, limits).map_err(SetUpError::spool)?;
-    let directory = spool.directory();
-    // The socket is the lock: a second supervisor finds the name taken.
-    let listener = sys::bind_socket(directory.as_fd(), spool_path, layout::CONTROL_SOCKET)
-        .map_err(|error| SetUpError::new("make the control socket", error))?;
-    listener
-        .set_nonblocking(true)
-        .map_err(|error| SetUpError::new("set up the control socket", error))?;
-    directory.hand_over_by_name(layout::CONTROL_SOCKET).map_err(SetUpError::spool)?;
-    Ok(Post { identity, signals, spool, listener })
-}
-
-fn cut_loose() -> Result<Signals, SetUpError> {
+/// Cuts this process loose from the launcher.
+pub(super) fn cut_loose() -> Result<Spare, SetUpError> {
     let at = |step| move |errno: nix::Error| SetUpError::new(step, errno);
     let signals = Signals::new().map_err(|error| SetUpError::new("catch signals", error))?;
     setsid().map_err(at("make its own session"))?;
@@ -62,13 +45,34 @@ fn cut_loose() -> Result<Signals, SetUpError> {
     dup2_stderr(&null).map_err(at("give up the launcher's streams"))?;
     sys::name_process(NAME);
     sys::adopt_orphans().map_err(|error| SetUpError::new("adopt orphans", error))?;
-    Ok(signals)
+    let identity =
+        ProcessIdentity::of_self().map_err(|error| SetUpError::new("look itself up", error))?;
+    Ok(Spare { identity, signals })
 }
 
-fn take_over(
-    directory: Directory,
-    limits: SpoolLimits,
-) -> Result<SpoolWriter, crate::spool::SpoolError> {
+/// Takes the spool over and makes the control socket.
+pub(super) fn take_post(job: &Job) -> Result<Post, SetUpError> {
+    let spool = job
+        .spool
+        .open()
+        .and_then(Directory::from_descriptor)
+        .map_err(|error| SetUpError::new("open the spool", error))?;
+    let spool = take_over(spool, job.request.spool_limits).map_err(SetUpError::spool)?;
+    let directory = spool.directory();
+    let path = job.request.spool.as_path();
+    // The socket is the lock: a second supervisor finds the name taken.
+    let listener = sys::bind_socket(directory.as_fd(), path, layout::CONTROL_SOCKET)
+        .map_err(|error| SetUpError::new("make the control socket", error))?;
+    listener
+        .set_nonblocking(true)
+        .map_err(|error| SetUpError::new("set up the control socket", error))?;
+    directory
+        .hand_over_by_name(layout::CONTROL_SOCKET)
+        .map_err(SetUpError::spool)?;
+    Ok(Post { spool, listener })
+}
+
+fn take_over(directory: Directory, limits: SpoolLimits) -> Result<SpoolWriter, SpoolError> {
     directory.require_absent(layout::STATUS)?;
     SpoolWriter::resume_in(directory, limits)
 }

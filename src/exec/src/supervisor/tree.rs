@@ -26,7 +26,10 @@ pub(super) struct Tree {
 impl Tree {
     /// The tree of a command that was just started as leader of a session.
     pub(super) fn new(command: ProcessId) -> Self {
-        Self { command, wait_status: None }
+        Self {
+            command,
+            wait_status: None,
+        }
     }
 
     /// How the command has ended; `None` while it runs.

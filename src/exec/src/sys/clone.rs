@@ -66,7 +66,10 @@ pub(crate) struct StartFailure {
 
 /// Starts the command as leader of a session of its own. It runs its program when this returns.
 pub(crate) fn start(start: &Start<'_>) -> Result<ProcessId, StartFailure> {
-    let failed = |source| StartFailure { step: StartStep::Process, source };
+    let failed = |source| StartFailure {
+        step: StartStep::Process,
+        source,
+    };
     let (mut report, reporter) = io::pipe().map_err(failed)?;
     let programs = pointers(start.programs);
     let arguments = pointers(start.arguments);
@@ -95,11 +98,18 @@ pub(crate) fn start(start: &Start<'_>) -> Result<ProcessId, StartFailure> {
     // The child ends as soon as it has told; collected here, it leaves no trace.
     let _ = waitpid(Pid::from_raw(pid.0), None);
     let Failure { step, errno } = Failure::from_bytes(failure);
-    Err(StartFailure { step, source: io::Error::from_raw_os_error(errno) })
+    Err(StartFailure {
+        step,
+        source: io::Error::from_raw_os_error(errno),
+    })
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([ptr::null()])
+        .collect()
 }
 
 /// What the child works with: the arrays end with a null.
@@ -138,7 +148,10 @@ impl Failure {
 
     fn from_bytes([step, _, _, _, errno @ ..]: [u8; Self::BYTES]) -> Self {
         let step = Self::STEPS.into_iter().find(|known| *known as u8 == step);
-        Self { step: step.unwrap_or(StartStep::Process), errno: i32::from_ne_bytes(errno) }
+        Self {
+            step: step.unwrap_or(StartStep::Process),
+            errno: i32::from_ne_bytes(errno),
+        }
     }
 }
 
@@ -172,7 +185,10 @@ unsafe fn become_command(context: &Context) -> Failure {
     // are good by this function's own condition.
     unsafe {
         if let Err(failure) = system::bind_to_parent(context.parent) {
-            return Failure { step: StartStep::Process, errno: failure };
+            return Failure {
+                step: StartStep::Process,
+                errno: failure,
+            };
         }
         if libc::setsid() < 0 {
             return failed(StartStep::Session);
@@ -233,16 +249,27 @@ unsafe fn execute(context: &Context) -> Failure {
             match last_errno() {
                 libc::ENOENT | libc::ENOTDIR => {}
                 libc::EACCES => worst = libc::EACCES,
-                errno => return Failure { step: StartStep::Execute, errno },
+                errno => {
+                    return Failure {
+                        step: StartStep::Execute,
+                        errno,
+                    };
+                }
             }
             program = program.add(1);
         }
     }
-    Failure { step: StartStep::Execute, errno: worst }
+    Failure {
+        step: StartStep::Execute,
+        errno: worst,
+    }
 }
 
 fn failed(step: StartStep) -> Failure {
-    Failure { step, errno: last_errno() }
+    Failure {
+        step,
+        errno: last_errno(),
+    }
 }
 
 fn last_errno() -> c_int {

@@ -4,12 +4,13 @@ use std::ffi::{CStr, c_int, c_void};
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal, SigmaskHow, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
@@ -33,12 +34,21 @@ pub(crate) fn open_directory_flags() -> OFlag {
 
 /// Time since boot, suspended or not; no setting of the time of day moves it.
 pub(crate) fn clock() -> Duration {
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+    clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .map(Duration::from)
+        .unwrap_or_default()
 }
 
 /// The kernel's name of this boot.
 pub(crate) fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
+    static KNOWN: OnceLock<String> = OnceLock::new();
+    if let Some(boot_id) = KNOWN.get() {
+        return Ok(boot_id.clone());
+    }
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+        .trim_end()
+        .to_owned();
+    Ok(KNOWN.get_or_init(|| boot_id).clone())
 }
 
 /// Threads of this process.
@@ -80,7 +90,11 @@ impl Signals {
     pub(crate) fn next(&self) -> Option<Received> {
         let info = self.0.read_signal().ok().flatten()?;
         let is_child = u32::try_from(libc::SIGCHLD) == Ok(info.ssi_signo);
-        Some(if is_child { Received::Child } else { Received::Terminate })
+        Some(if is_child {
+            Received::Child
+        } else {
+            Received::Terminate
+        })
     }
 
     /// Readable when a signal is there.
@@ -109,13 +123,17 @@ pub(crate) fn process_entry(pid: ProcessId) -> io::Result<Option<ProcessEntry>> 
 /// meanwhile some may be missing, but then their parents are there, or have died since.
 pub(crate) fn list_tree(leader: ProcessId) -> io::Result<Vec<ProcessEntry>> {
     let mut entries = Vec::new();
-    let mut pending = vec![own_pid()];
-    while let Some(parent) = pending.pop() {
-        for child in children_of(parent)? {
-            pending.push(child);
-            if child != leader {
-                entries.extend(process_entry(child)?);
-            }
+    let mut pending = own_children()?;
+    while let Some(pid) = pending.pop() {
+        let Some(entry) = process_entry(pid)? else {
+            continue;
+        };
+        // The dead have no children any more.
+        if !entry.is_zombie {
+            pending.extend(children_of(pid)?);
+        }
+        if pid != leader {
+            entries.push(entry);
         }
     }
     Ok(entries)
@@ -125,7 +143,9 @@ pub(crate) fn list_tree(leader: ProcessId) -> io::Result<Vec<ProcessEntry>> {
 pub(crate) fn send_signal(entry: &ProcessEntry, signal: Signal) {
     // SAFETY: `pidfd_open` takes two numbers.
     let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, entry.pid.0, 0) };
-    let Ok(descriptor) = c_int::try_from(descriptor) else { return };
+    let Ok(descriptor) = c_int::try_from(descriptor) else {
+        return;
+    };
     if descriptor < 0 {
         if Errno::last() == Errno::ENOSYS {
             // Before Linux 5.3 a race of microseconds against the reuse of an id has to do.
@@ -151,6 +171,23 @@ pub(crate) fn send_signal(entry: &ProcessEntry, signal: Signal) {
     }
 }
 
+/// Children of this process, which has one thread.
+fn own_children() -> io::Result<Vec<ProcessId>> {
+    let own = own_pid();
+    match fs::read_to_string(format!("/proc/self/task/{own}/children")) {
+        Ok(list) => Ok(parse_children(&list).collect()),
+        // The kernel was built without these files.
+        Err(error) if is_gone(&error) => children_by_scan(own),
+        Err(error) => Err(error),
+    }
+}
+
+fn parse_children(list: &str) -> impl Iterator<Item = ProcessId> {
+    list.split_ascii_whitespace()
+        .filter_map(|number| number.parse().ok())
+        .map(ProcessId)
+}
+
 /// Children of a process, of all its threads; none when it is gone.
 fn children_of(parent: ProcessId) -> io::Result<Vec<ProcessId>> {
     let threads = match fs::read_dir(format!("/proc/{parent}/task")) {
@@ -166,10 +203,7 @@ fn children_of(parent: ProcessId) -> io::Result<Vec<ProcessId>> {
             Err(error) => return Err(error),
         };
         match fs::read_to_string(thread.path().join("children")) {
-            Ok(list) => {
-                let numbers = list.split_ascii_whitespace().filter_map(|n| n.parse().ok());
-                children.extend(numbers.map(ProcessId));
-            }
+            Ok(list) => children.extend(parse_children(&list)),
             // The thread has ended, or the kernel was built without these files.
             Err(error) if is_gone(&error) && thread.path().exists() => {
                 return children_by_scan(parent);
@@ -185,9 +219,15 @@ fn children_by_scan(parent: ProcessId) -> io::Result<Vec<ProcessId>> {
     let mut children = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
         let entry = process_entry(ProcessId(pid))?;
-        children.extend(entry.filter(|entry| entry.parent == parent).map(|entry| entry.pid));
+        children.extend(
+            entry
+                .filter(|entry| entry.parent == parent)
+                .map(|entry| entry.pid),
+        );
     }
     Ok(children)
 }
@@ -222,7 +262,9 @@ fn parse_stat(pid: ProcessId, line: &[u8]) -> Option<ProcessEntry> {
 
 fn age(start_ticks: u64) -> Duration {
     let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten();
-    let per_second = per_second.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
+    let per_second = per_second
+        .and_then(|n| u64::try_from(n).ok())
+        .filter(|n| *n > 0);
     let milliseconds = start_ticks.saturating_mul(1000) / per_second.unwrap_or(100);
     clock().saturating_sub(Duration::from_millis(milliseconds))
 }
@@ -234,7 +276,11 @@ pub(super) fn bind_to_parent(parent: c_int) -> Result<(), c_int> {
         if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) < 0 {
             return Err(Errno::last_raw());
         }
-        if libc::getppid() == parent { Ok(()) } else { Err(libc::ESRCH) }
+        if libc::getppid() == parent {
+            Ok(())
+        } else {
+            Err(libc::ESRCH)
+        }
     }
 }
 
@@ -248,7 +294,13 @@ pub(super) fn set_default_action(number: c_int) {
     let old = std::ptr::null_mut::<c_void>();
     // SAFETY: the kernel reads its structure from `action` and has nowhere to write.
     unsafe {
-        libc::syscall(libc::SYS_rt_sigaction, number, action.as_ptr(), old, MASK_BYTES);
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            number,
+            action.as_ptr(),
+            old,
+            MASK_BYTES,
+        );
     }
 }
 
@@ -256,7 +308,12 @@ pub(super) fn set_default_action(number: c_int) {
 pub(super) fn close_on_exec_from(first: u32) {
     // SAFETY: the call takes numbers only; older kernels refuse it.
     unsafe {
-        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        );
     }
 }
 

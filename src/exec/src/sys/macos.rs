@@ -34,7 +34,9 @@ pub(crate) fn open_directory_flags() -> OFlag {
 
 /// Time on a clock that goes on while the machine sleeps and that nobody sets.
 pub(crate) fn clock() -> Duration {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map(Duration::from)
+        .unwrap_or_default()
 }
 
 /// The kernel's name of this boot.
@@ -102,7 +104,10 @@ impl Signals {
         for number in [libc::SIGHUP, libc::SIGPIPE, libc::SIGQUIT] {
             set_action(number, libc::SIG_IGN)?;
         }
-        Ok(Self { receiver, _sender: sender })
+        Ok(Self {
+            receiver,
+            _sender: sender,
+        })
     }
 
     /// The next signal that came in, if one has.
@@ -110,7 +115,11 @@ impl Signals {
         let mut number = [0];
         self.receiver.recv(&mut number).ok()?;
         let is_child = c_int::from(number[0]) == libc::SIGCHLD;
-        Some(if is_child { Received::Child } else { Received::Terminate })
+        Some(if is_child {
+            Received::Child
+        } else {
+            Received::Terminate
+        })
     }
 
     /// Readable when a signal is there.
@@ -147,7 +156,11 @@ fn set_action(number: c_int, action: libc::sighandler_t) -> io::Result<()> {
         libc::sigemptyset(&raw mut new.sa_mask);
         libc::sigaction(number, &raw const new, std::ptr::null_mut())
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The process table's line about a process; `None` when there is none.
@@ -158,11 +171,15 @@ pub(crate) fn process_entry(pid: ProcessId) -> io::Result<Option<ProcessEntry>> 
         return Ok(None);
     }
     let number = |id: u32| ProcessId(i32::try_from(id).unwrap_or(0));
-    let since_epoch = Duration::from_secs(info.pbi_start_tvsec)
-        + Duration::from_micros(info.pbi_start_tvusec);
+    let since_epoch =
+        Duration::from_secs(info.pbi_start_tvsec) + Duration::from_micros(info.pbi_start_tvusec);
     let session = getsid(Some(Pid::from_raw(pid.0))).map_or(0, Pid::as_raw);
-    let name: Vec<u8> =
-        info.pbi_comm.iter().map(|byte| byte.to_ne_bytes()[0]).take_while(|b| *b != 0).collect();
+    let name: Vec<u8> = info
+        .pbi_comm
+        .iter()
+        .map(|byte| byte.to_ne_bytes()[0])
+        .take_while(|b| *b != 0)
+        .collect();
     Ok(Some(ProcessEntry {
         pid,
         parent: number(info.pbi_ppid),
@@ -222,7 +239,11 @@ fn all_processes() -> io::Result<Vec<ProcessId>> {
     // SAFETY: the kernel writes at most so many bytes to the buffer, which has them.
     let count = unsafe { libc::proc_listallpids(pids.as_mut_ptr().cast(), bytes) };
     pids.truncate(usize::try_from(count).map_err(|_| io::Error::last_os_error())?);
-    Ok(pids.into_iter().filter(|pid| *pid > 0).map(ProcessId).collect())
+    Ok(pids
+        .into_iter()
+        .filter(|pid| *pid > 0)
+        .map(ProcessId)
+        .collect())
 }
 
 /// Fills a structure of plain data about a process; whether there is such a process.

@@ -2,7 +2,10 @@
 //!
 //! Each function here is safe to call from anywhere in this room and checks what it needs itself.
 //! What differs between systems is in a file for each, behind the same names.
-#![expect(unsafe_code, reason = "calls the kernel; every block states why it is sound")]
+#![expect(
+    unsafe_code,
+    reason = "calls the kernel; every block states why it is sound"
+)]
 
 mod clone;
 mod process;

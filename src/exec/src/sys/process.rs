@@ -19,9 +19,7 @@ pub(crate) fn own_pid() -> ProcessId {
 
 /// A child that has ended, left in place: its id stays taken, and so does that of its group.
 /// `None` when none has. With an id, asks for that child alone; without, for any.
-pub(crate) fn peek_exit(
-    pid: Option<ProcessId>,
-) -> io::Result<Option<(ProcessId, WaitStatus)>> {
+pub(crate) fn peek_exit(pid: Option<ProcessId>) -> io::Result<Option<(ProcessId, WaitStatus)>> {
     let (kind, id) = match pid {
         Some(ProcessId(pid)) => (libc::P_PID, libc::id_t::try_from(pid).unwrap_or(0)),
         None => (libc::P_ALL, 0),
@@ -44,8 +42,14 @@ pub(crate) fn peek_exit(
         return Ok(None);
     }
     let status = match info.si_code {
-        libc::CLD_KILLED => WaitStatus::Signalled { signal: status, core_dumped: false },
-        libc::CLD_DUMPED => WaitStatus::Signalled { signal: status, core_dumped: true },
+        libc::CLD_KILLED => WaitStatus::Signalled {
+            signal: status,
+            core_dumped: false,
+        },
+        libc::CLD_DUMPED => WaitStatus::Signalled {
+            signal: status,
+            core_dumped: true,
+        },
         _ => WaitStatus::Exited(status),
     };
     Ok(Some((ProcessId(pid), status)))
@@ -64,10 +68,16 @@ pub(crate) fn reap(pid: ProcessId) -> bool {
 
 /// What all collected children, and the children these had collected, have used.
 pub(crate) fn usage_of_children() -> Usage {
-    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return Usage::default() };
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else {
+        return Usage::default();
+    };
     let span = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0));
     // The unit of this one number differs: kilobytes everywhere but on Apple's systems.
-    let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
+    let unit = if cfg!(target_vendor = "apple") {
+        1
+    } else {
+        1024
+    };
     Usage {
         user_time: span(usage.user_time().num_microseconds()),
         system_time: span(usage.system_time().num_microseconds()),
@@ -78,7 +88,11 @@ pub(crate) fn usage_of_children() -> Usage {
 /// Has every descriptor from the given one on closed when this process executes a program.
 /// Whatever this process was started with and does not know of is thereby kept from its children.
 pub(crate) fn mark_close_on_exec(first: RawFd) -> io::Result<()> {
-    let directory = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    let directory = if cfg!(target_os = "linux") {
+        "/proc/self/fd"
+    } else {
+        "/dev/fd"
+    };
     for entry in std::fs::read_dir(directory)? {
         let name = entry?.file_name();
         let Some(descriptor) = name.to_str().and_then(|name| name.parse::<RawFd>().ok()) else {

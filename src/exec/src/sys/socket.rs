@@ -29,7 +29,11 @@ pub(crate) fn bind_socket(
     {
         let _ = directory;
         let direct = path.join(name);
-        if fits(&direct) { UnixListener::bind(direct) } else { Err(too_long(&direct)) }
+        if fits(&direct) {
+            UnixListener::bind(direct)
+        } else {
+            Err(too_long(&direct))
+        }
     }
 }
 

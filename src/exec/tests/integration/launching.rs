@@ -29,30 +29,76 @@ fn two_hundred_launches_leave_nothing_behind() {
         }
     }
     until("every supervisor is gone", || {
-        supervisors.iter().all(|pid| !std::fs::exists(format!("/proc/{pid}")).unwrap()).then_some(())
+        supervisors
+            .iter()
+            .all(|pid| !std::fs::exists(format!("/proc/{pid}")).unwrap())
+            .then_some(())
     });
     assert_eq!(settled_descriptors(&launcher), open.unwrap());
-    let children = format!("/proc/{0}/task/{0}/children", launcher.child.id());
-    assert_eq!(std::fs::read_to_string(children).unwrap(), "");
-    assert_eq!(std::fs::read_dir(launcher.path().join("spools")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(launcher.path().join("spools"))
+            .unwrap()
+            .count(),
+        0
+    );
     assert_eq!(std::fs::read_dir(launcher.work()).unwrap().count(), 0);
 }
 
-/// Open descriptors of the launcher once it is idle.
+/// Open descriptors of the launcher once it is idle: with no child but one spare supervisor.
 fn settled_descriptors(launcher: &Launcher) -> usize {
     let directory = format!("/proc/{}/fd", launcher.child.id());
     let children = format!("/proc/{0}/task/{0}/children", launcher.child.id());
     until("the launcher has collected its supervisors", || {
-        std::fs::read_to_string(&children).unwrap().is_empty().then_some(())
+        let children = std::fs::read_to_string(&children).unwrap();
+        let children: Vec<i32> = children
+            .split(' ')
+            .filter_map(|pid| pid.parse().ok())
+            .collect();
+        (children.len() == 1 && is_alive(children[0])).then_some(())
     });
     std::fs::read_dir(directory).unwrap().count()
 }
 
 #[test]
+fn spare_supervisor_is_replaced_when_it_was_killed_and_goes_with_its_launcher() {
+    let mut launcher = Launcher::start();
+    let spare = |launcher: &Launcher| {
+        let children = format!("/proc/{0}/task/{0}/children", launcher.child.id());
+        until("there is a spare", || {
+            std::fs::read_to_string(&children)
+                .ok()?
+                .trim()
+                .parse::<i32>()
+                .ok()
+        })
+    };
+    for _ in 0..5 {
+        let killed = spare(&launcher);
+        kill(Pid::from_raw(killed), Signal::SIGKILL).unwrap();
+        assert_eq!(
+            launcher.run_shell("exit 7").0.ending,
+            Ending::Exited { code: 7 }
+        );
+        until("the killed one was collected", || {
+            (spare(&launcher) != killed).then_some(())
+        });
+    }
+    let last = spare(&launcher);
+    launcher.child.kill().unwrap();
+    launcher.child.wait().unwrap();
+    until("the spare is gone", || (!is_alive(last)).then_some(()));
+}
+
+#[test]
 fn sixty_four_attempts_at_once_are_each_answered_and_end() {
     let mut launcher = Launcher::start();
-    let requests: Vec<_> = (0..64).map(|n| launcher.shell(&format!("sleep 0.2; exit {n}"))).collect();
-    let spools: Vec<_> = requests.iter().map(|r| r.spool.as_path().to_owned()).collect();
+    let requests: Vec<_> = (0..64)
+        .map(|n| launcher.shell(&format!("sleep 0.2; exit {n}")))
+        .collect();
+    let spools: Vec<_> = requests
+        .iter()
+        .map(|r| r.spool.as_path().to_owned())
+        .collect();
     for (number, request) in (0..).zip(requests) {
         launcher.send(number, request);
     }
@@ -62,8 +108,10 @@ fn sixty_four_attempts_at_once_are_each_answered_and_end() {
             Reply::Launched { number, supervisor } => {
                 let place = usize::try_from(number).unwrap();
                 assert!(!std::mem::replace(&mut answered[place], true));
-                let attempt =
-                    crate::support::Attempt { supervisor, spool: spools[place].clone() };
+                let attempt = crate::support::Attempt {
+                    supervisor,
+                    spool: spools[place].clone(),
+                };
                 let code = i32::try_from(number).unwrap();
                 assert_eq!(attempt.wait().ending, Ending::Exited { code });
             }
@@ -132,10 +180,19 @@ fn launcher_full_of_supervisors_says_so_and_recovers() {
     let attempt = launcher.launch(request);
     let request = launcher.shell("exit 0");
     let again = request.clone();
-    assert_eq!(launcher.try_launch(request).err(), Some(Refusal::Full { running: 1, limit: 1 }));
+    assert_eq!(
+        launcher.try_launch(request).err(),
+        Some(Refusal::Full {
+            running: 1,
+            limit: 1
+        })
+    );
     attempt.stop(StopReason::Cancel, Duration::ZERO);
     attempt.wait();
-    until("there is room again", || launcher.try_launch(again.clone()).ok()).wait();
+    until("there is room again", || {
+        launcher.try_launch(again.clone()).ok()
+    })
+    .wait();
 }
 
 #[test]
@@ -144,7 +201,10 @@ fn launcher_ends_with_its_connection_and_its_supervisors_do_not() {
     let request = launcher.shell("echo ready; exec sleep 1000");
     let attempt = launcher.launch(request);
     attempt.wait_for_log("ready");
-    launcher.connection.shutdown(std::net::Shutdown::Both).unwrap();
+    launcher
+        .connection
+        .shutdown(std::net::Shutdown::Both)
+        .unwrap();
     assert!(launcher.child.wait().unwrap().success());
     attempt.stop(StopReason::Cancel, PATIENCE);
     assert_eq!(attempt.wait().ending, Ending::Cancelled);
@@ -160,7 +220,11 @@ fn launcher_on_a_socket_serves_its_user_and_stops_on_sigterm() {
     let socket = directory.path().join("socket");
     let start = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_helix-launcher"));
-        command.arg("--config").arg(&configuration).arg("--socket").arg(&socket);
+        command
+            .arg("--config")
+            .arg(&configuration)
+            .arg("--socket")
+            .arg(&socket);
         let child = command.spawn().unwrap();
         let stream = until("the launcher listens", || UnixStream::connect(&socket).ok());
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -175,15 +239,25 @@ fn launcher_on_a_socket_serves_its_user_and_stops_on_sigterm() {
     assert_eq!(mode & 0o077, 0, "{mode:o}");
     let launch = other.shell("echo ready; exec sleep 1000");
     let spool = launch.spool.as_path().to_owned();
-    let request = Request::Launch { number: 1, launch: Box::new(launch) };
+    let request = Request::Launch {
+        number: 1,
+        launch: Box::new(launch),
+    };
     frame::write(&mut stream, &request, MAX_LAUNCHER_FRAME).unwrap();
     let supervisor = match frame::read(&mut stream, MAX_LAUNCHER_FRAME).unwrap() {
-        Some(Reply::Launched { number: 1, supervisor }) => supervisor,
+        Some(Reply::Launched {
+            number: 1,
+            supervisor,
+        }) => supervisor,
         reply => panic!("{reply:?}"),
     };
     let attempt = crate::support::Attempt { supervisor, spool };
     attempt.wait_for_log("ready");
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    kill(
+        Pid::from_raw(i32::try_from(child.id()).unwrap()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
     assert!(child.wait().unwrap().success());
     assert!(!socket.exists());
     assert!(is_alive(attempt.supervisor.pid.0));

@@ -19,7 +19,9 @@ fn streams_are_told_apart_with_offsets_and_times() {
     let line = "echo one; while read -r line; do echo $line >&2; break; done < two; echo three";
     std::fs::write(launcher.work().join("two"), "two\n").unwrap();
     // The readers of two pipes cannot know which was first: let each be seen before the next.
-    let line = line.replace("; ", "; sleep 0.1; ").replace("do sleep 0.1; ", "do ");
+    let line = line
+        .replace("; ", "; sleep 0.1; ")
+        .replace("do sleep 0.1; ", "do ");
     let request = launcher.shell(&line);
     let attempt = launcher.launch(request);
     attempt.wait();
@@ -30,11 +32,25 @@ fn streams_are_told_apart_with_offsets_and_times() {
         (Stream::Stdout, b"three\n"),
     ];
     let pieces = attempt.pieces();
-    assert_eq!(pieces.iter().map(|(s, b)| (*s, b.as_slice())).collect::<Vec<_>>(), expected);
-    let Piece::Chunk(chunk) = attempt.reader().read_at(15, 1).unwrap() else { panic!("no chunk") };
-    assert_eq!((chunk.stream, chunk.bytes.as_slice()), (Stream::Stderr, b"t".as_slice()));
+    assert_eq!(
+        pieces
+            .iter()
+            .map(|(s, b)| (*s, b.as_slice()))
+            .collect::<Vec<_>>(),
+        expected
+    );
+    let Piece::Chunk(chunk) = attempt.reader().read_at(15, 1).unwrap() else {
+        panic!("no chunk")
+    };
+    assert_eq!(
+        (chunk.stream, chunk.bytes.as_slice()),
+        (Stream::Stderr, b"t".as_slice())
+    );
     let time = SystemTime::from(chunk.time);
-    assert!(time >= started - Duration::from_secs(1) && time <= SystemTime::now(), "{time:?}");
+    assert!(
+        time >= started - Duration::from_secs(1) && time <= SystemTime::now(),
+        "{time:?}"
+    );
 }
 
 #[test]
@@ -51,7 +67,9 @@ fn merged_streams_keep_their_exact_order() {
 #[test]
 fn line_of_ten_megabytes_and_bytes_that_are_no_text_arrive_unchanged() {
     let mut launcher = Launcher::start();
-    let mut bytes: Vec<u8> = (0..10_000_000_u32).map(|n| (n % 251).to_le_bytes()[0]).collect();
+    let mut bytes: Vec<u8> = (0..10_000_000_u32)
+        .map(|n| (n % 251).to_le_bytes()[0])
+        .collect();
     bytes.retain(|byte| *byte != b'\n');
     bytes.extend([0xff, 0xfe, 0xc3, 0x28, 0]);
     std::fs::write(launcher.work().join("bytes"), &bytes).unwrap();
@@ -63,8 +81,11 @@ fn line_of_ten_megabytes_and_bytes_that_are_no_text_arrive_unchanged() {
     assert_eq!(ended.output.raw_bytes, bytes.len() as u64);
 }
 
-const SMALL: SpoolLimits =
-    SpoolLimits { head_bytes: 100_000, tail_bytes: 200_000, segment_bytes: 50_000 };
+const SMALL: SpoolLimits = SpoolLimits {
+    head_bytes: 100_000,
+    tail_bytes: 200_000,
+    segment_bytes: 50_000,
+};
 
 #[test]
 fn long_output_keeps_head_and_tail_on_a_bounded_disk() {
@@ -80,8 +101,16 @@ fn long_output_keeps_head_and_tail_on_a_bounded_disk() {
     let (head, rest) = log.split_once("\n[... ").unwrap();
     let (dropped, tail) = rest.split_once(" bytes dropped ...]\n").unwrap();
     assert!(whole.starts_with(head) && whole.ends_with(tail));
-    assert!(head.len() > 90_000 && head.len() <= 100_000, "{}", head.len());
-    assert!(tail.len() >= 190_000 && tail.len() <= 300_000, "{}", tail.len());
+    assert!(
+        head.len() > 90_000 && head.len() <= 100_000,
+        "{}",
+        head.len()
+    );
+    assert!(
+        tail.len() >= 190_000 && tail.len() <= 300_000,
+        "{}",
+        tail.len()
+    );
     let dropped: usize = dropped.replace(',', "").parse().unwrap();
     assert_eq!(head.len() + dropped + tail.len(), whole.len());
     assert_eq!(ended.output.dropped_bytes, dropped as u64);
@@ -89,7 +118,10 @@ fn long_output_keeps_head_and_tail_on_a_bounded_disk() {
         .unwrap()
         .map(|entry| entry.unwrap().metadata().unwrap().len())
         .sum();
-    assert!(on_disk < 100_000 + 200_000 + 2 * 50_000 + 10_000, "{on_disk}");
+    assert!(
+        on_disk < 100_000 + 200_000 + 2 * 50_000 + 10_000,
+        "{on_disk}"
+    );
     // The same seen piece by piece.
     let mut reader = attempt.reader();
     let mut offset = 0;
@@ -102,7 +134,10 @@ fn long_output_keeps_head_and_tail_on_a_bounded_disk() {
             }
             Piece::Chunk(chunk) => {
                 let at = usize::try_from(offset).unwrap();
-                assert!(whole.as_bytes()[at..].starts_with(&chunk.bytes), "at {offset}");
+                assert!(
+                    whole.as_bytes()[at..].starts_with(&chunk.bytes),
+                    "at {offset}"
+                );
                 offset += chunk.bytes.len() as u64;
             }
         }
@@ -167,9 +202,13 @@ fn secrets_are_masked_across_writes_and_reads() {
     let of = |wanted| -> String {
         let pieces = attempt.pieces();
         let of = pieces.iter().filter(|(stream, _)| *stream == wanted);
-        of.map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect()
+        of.map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned())
+            .collect()
     };
-    assert_eq!(of(Stream::Stdout), "a *** b******" .to_owned() + &"******".repeat(2));
+    assert_eq!(
+        of(Stream::Stdout),
+        "a *** b******".to_owned() + &"******".repeat(2)
+    );
     assert_eq!(of(Stream::Stderr), "*** and hunt");
     assert!(ended.output.raw_bytes > ended.output.console_bytes);
     for entry in std::fs::read_dir(&attempt.spool).unwrap() {
@@ -187,7 +226,9 @@ fn secrets_are_masked_in_what_a_status_tells() {
     request.needles = Needles::new([b"hunter2".to_vec()]);
     let (ended, _) = launcher.run(request);
     match &ended.ending {
-        Ending::CouldNotStart { message, .. } => assert!(message.contains("/tmp/***/"), "{message}"),
+        Ending::CouldNotStart { message, .. } => {
+            assert!(message.contains("/tmp/***/"), "{message}")
+        }
         ending => panic!("{ending:?}"),
     }
     let work = launcher.work();
@@ -210,7 +251,9 @@ fn notices_tell_of_growth_and_end_and_never_wait_for_a_client() {
     let deaf: Vec<UnixStream> = (0..10).map(|_| attempt.connect()).collect();
     let mut stream = attempt.connect();
     let next = |stream: &mut UnixStream| {
-        frame::read::<Notice>(stream, MAX_CONTROL_FRAME).unwrap().expect("closed without an end")
+        frame::read::<Notice>(stream, MAX_CONTROL_FRAME)
+            .unwrap()
+            .expect("closed without an end")
     };
     assert_eq!(next(&mut stream), Notice::Progress { console_bytes: 17 });
     std::fs::write(fifo, "go\n").unwrap();
@@ -221,7 +264,10 @@ fn notices_tell_of_growth_and_end_and_never_wait_for_a_client() {
     }
     // The status is there before the notice.
     let ended = attempt.reader().status().unwrap();
-    assert!(matches!(ended, Some(helix_exec::spool::status::Status::Ended(_))), "{ended:?}");
+    assert!(
+        matches!(ended, Some(helix_exec::spool::status::Status::Ended(_))),
+        "{ended:?}"
+    );
     assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
     // Those who did not read meanwhile are told as well.
     for mut stream in deaf {
@@ -261,7 +307,12 @@ fn last_lines_are_added_after_the_end() {
     assert!(attempt.log().ends_with("99999\n100000\nlast line\n"));
     let mut reader = SpoolReader::open(&attempt.spool).unwrap();
     assert_eq!(reader.size().unwrap(), size);
-    let Piece::Chunk(chunk) = reader.read_at(size - 10, 100).unwrap() else { panic!("no chunk") };
-    assert_eq!((chunk.stream, chunk.bytes.as_slice()), (Stream::Agent, &b"last line\n"[..]));
+    let Piece::Chunk(chunk) = reader.read_at(size - 10, 100).unwrap() else {
+        panic!("no chunk")
+    };
+    assert_eq!(
+        (chunk.stream, chunk.bytes.as_slice()),
+        (Stream::Agent, &b"last line\n"[..])
+    );
     assert_eq!(reader.read_at(size, 100).unwrap(), Piece::End);
 }

@@ -3,8 +3,8 @@
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 
-use helix_exec::spool::status::Ending;
 use helix_exec::OsText;
+use helix_exec::spool::status::Ending;
 
 use crate::support::Launcher;
 
@@ -13,8 +13,11 @@ fn environment_is_exactly_what_was_asked_for() {
     let mut launcher = Launcher::start();
     let mut request = launcher.command(&["/usr/bin/env", "-0"]);
     let odd = OsText::from(b"\xff\xfe=\n".to_vec());
-    request.environment =
-        vec![("B".into(), "2".into()), ("A".into(), "".into()), ("ODD".into(), odd)];
+    request.environment = vec![
+        ("B".into(), "2".into()),
+        ("A".into(), "".into()),
+        ("ODD".into(), odd),
+    ];
     let attempt = launcher.launch(request);
     attempt.wait();
     let expected = b"first line\nB=2\0A=\0ODD=\xff\xfe=\n\0";
@@ -47,7 +50,11 @@ fn no_descriptor_but_the_standard_three_is_inherited() {
         launcher.child.id(),
         stray.as_raw_fd()
     ));
-    assert_eq!(inherited.unwrap().to_str(), Some("/etc/passwd"), "the test tests nothing");
+    assert_eq!(
+        inherited.unwrap().to_str(),
+        Some("/etc/passwd"),
+        "the test tests nothing"
+    );
     let request = launcher.command(&["/bin/ls", "-l", "/proc/self/fd"]);
     let (_, log) = launcher.run(request);
     // One more is that of the listing itself.
@@ -57,16 +64,18 @@ fn no_descriptor_but_the_standard_three_is_inherited() {
         .filter(|target| !target.starts_with("/proc/"))
         .collect();
     assert_eq!((links.len(), links[0]), (3, "/dev/null"), "{log}");
-    assert!(links[1].starts_with("pipe:") && links[2].starts_with("pipe:"), "{log}");
+    assert!(
+        links[1].starts_with("pipe:") && links[2].starts_with("pipe:"),
+        "{log}"
+    );
 }
 
 #[test]
 fn session_group_directory_umask_and_signals_are_its_own() {
     let mut launcher = Launcher::start();
     std::fs::create_dir(launcher.work().join("below")).unwrap();
-    let mut request = launcher.shell(
-        "cut -d' ' -f1,5,6 /proc/$$/stat; pwd; umask; cat /proc/self/status",
-    );
+    let mut request =
+        launcher.shell("cut -d' ' -f1,5,6 /proc/$$/stat; pwd; umask; cat /proc/self/status");
     request.umask = 0o077;
     request.working_directory = launcher.work().join("below").into();
     let (_, log) = launcher.run(request);
@@ -75,9 +84,15 @@ fn session_group_directory_umask_and_signals_are_its_own() {
     assert!(ids[0] == ids[1] && ids[1] == ids[2], "{log}");
     assert!(lines[2].ends_with("/work/below"), "{log}");
     assert_eq!(lines[3], "0077");
-    let signals: Vec<_> = lines.iter().filter(|line| line.starts_with("Sig")).collect();
+    let signals: Vec<_> = lines
+        .iter()
+        .filter(|line| line.starts_with("Sig"))
+        .collect();
     for name in ["SigBlk", "SigIgn", "SigCgt"] {
-        assert!(signals.contains(&&&*format!("{name}:\t0000000000000000")), "{signals:?}");
+        assert!(
+            signals.contains(&&&*format!("{name}:\t0000000000000000")),
+            "{signals:?}"
+        );
     }
 }
 
@@ -103,6 +118,9 @@ fn spool_is_closed_to_other_users() {
         let mode = entry.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", entry.file_name());
     }
-    attempt.stop(helix_exec::control::StopReason::Cancel, std::time::Duration::ZERO);
+    attempt.stop(
+        helix_exec::control::StopReason::Cancel,
+        std::time::Duration::ZERO,
+    );
     attempt.wait();
 }

@@ -88,17 +88,29 @@ fn damaged_spool_gives_what_is_left_of_it() {
     std::fs::write(&status, &whole).unwrap();
     for entry in std::fs::read_dir(&attempt.spool).unwrap() {
         let path = entry.unwrap().path();
-        if path.file_name().unwrap().to_str().unwrap().starts_with("index.") {
+        if path
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("index.")
+        {
             std::fs::write(path, b"\x01cut").unwrap();
         }
     }
-    let bytes: Vec<u8> = attempt.pieces().into_iter().flat_map(|(_, bytes)| bytes).collect();
+    let bytes: Vec<u8> = attempt
+        .pieces()
+        .into_iter()
+        .flat_map(|(_, bytes)| bytes)
+        .collect();
     assert_eq!(bytes, b"first line\nout\n");
 }
 
 #[test]
 fn full_disk_neither_blocks_nor_ends_a_command_and_is_reported() {
-    let Some(disk) = SmallDisk::mount("size=2m") else { return };
+    let Some(disk) = SmallDisk::mount("size=2m") else {
+        return;
+    };
     let mut launcher = Launcher::start_in(disk.directory(), |_| {});
     let request = launcher.shell("head -c 30000000 /dev/zero; echo; echo end; exit 4");
     let attempt = launcher.launch(request);
@@ -118,7 +130,9 @@ fn full_disk_neither_blocks_nor_ends_a_command_and_is_reported() {
 
 #[test]
 fn disk_that_has_room_again_is_used_again() {
-    let Some(disk) = SmallDisk::mount("size=2m") else { return };
+    let Some(disk) = SmallDisk::mount("size=2m") else {
+        return;
+    };
     let mut launcher = Launcher::start_in(disk.directory(), |_| {});
     let work = launcher.work();
     std::fs::write(work.join("ballast"), vec![1; 1_500_000]).unwrap();
@@ -128,7 +142,9 @@ fn disk_that_has_room_again_is_used_again() {
     let attempt = launcher.launch(request);
     until("something was lost", || {
         let size = attempt.reader().size().unwrap();
-        let free = nix::sys::statvfs::statvfs(&work).unwrap().blocks_available();
+        let free = nix::sys::statvfs::statvfs(&work)
+            .unwrap()
+            .blocks_available();
         (size > 11 && free == 0).then_some(())
     });
     std::fs::remove_file(work.join("ballast")).unwrap();
@@ -136,7 +152,10 @@ fn disk_that_has_room_again_is_used_again() {
     std::fs::write(work.join("enough"), "").unwrap();
     let ended = attempt.wait();
     assert!(ended.output.lost_bytes > 0 && ended.output.lost_bytes < 1_000_100);
-    let log = SpoolReader::open(&attempt.spool).unwrap().write_log(&mut std::io::sink()).unwrap();
+    let log = SpoolReader::open(&attempt.spool)
+        .unwrap()
+        .write_log(&mut std::io::sink())
+        .unwrap();
     assert_eq!(log.missing_bytes, ended.output.lost_bytes);
 }
 
@@ -167,7 +186,10 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(self.0.path())
+            .status();
     }
 }
 

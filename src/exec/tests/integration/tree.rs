@@ -20,7 +20,11 @@ fn daemon_that_holds_the_pipes_cannot_keep_an_attempt_alive() {
     assert!(log.contains("daemon"));
     let daemon = pid_in(&launcher.work().join("pid"));
     assert!(!is_alive(daemon));
-    let listed = ended.leftovers.iter().find(|left| left.pid.0 == daemon).unwrap();
+    let listed = ended
+        .leftovers
+        .iter()
+        .find(|left| left.pid.0 == daemon)
+        .unwrap();
     assert_eq!(listed.name, "sh");
     assert!(listed.age < PATIENCE);
     assert_eq!(ended.leftovers_total as usize, ended.leftovers.len());
@@ -51,7 +55,11 @@ fn process_that_is_about_to_end_by_itself_is_not_left_over() {
     let mut launcher = Launcher::start();
     // The reader outlives the command by as long as it takes to see that there is no more.
     let (ended, log) = launcher.run_shell("seq 1 20000 | tail -n 1 & sleep 0.2; exit 0");
-    assert_eq!((ended.leftovers_total, log.contains("20000")), (0, true), "{log}");
+    assert_eq!(
+        (ended.leftovers_total, log.contains("20000")),
+        (0, true),
+        "{log}"
+    );
     std::fs::write(
         launcher.work().join("tee.sh"),
         "mkfifo pipe; tee copy < pipe & exec > pipe; seq 1 50000; echo end",
@@ -73,11 +81,17 @@ fn stop_reaches_every_descendant_wherever_it_hides() {
     let request = launcher.shell(line);
     let attempt = launcher.launch(request);
     attempt.wait_for_log("ready");
-    let hidden = [pid_in(&launcher.work().join("a")), pid_in(&launcher.work().join("b"))];
+    let hidden = [
+        pid_in(&launcher.work().join("a")),
+        pid_in(&launcher.work().join("b")),
+    ];
     attempt.stop(StopReason::Cancel, PATIENCE);
     let ended = attempt.wait();
     // All of them end when asked, so nothing has to be killed.
-    assert_eq!((&ended.ending, ended.leftovers_total), (&Ending::Cancelled, 0));
+    assert_eq!(
+        (&ended.ending, ended.leftovers_total),
+        (&Ending::Cancelled, 0)
+    );
     assert!(ended.elapsed < PATIENCE);
     for pid in hidden {
         assert!(!is_alive(pid));
@@ -91,8 +105,7 @@ fn tree_that_forks_faster_than_it_is_counted_is_killed() {
     let script = "[ $(date +%s) -gt $1 ] && exit; setsid sh fork.sh $1 & setsid sh fork.sh $1 & \
                   sleep 0.05";
     std::fs::write(launcher.work().join("fork.sh"), script).unwrap();
-    let request =
-        launcher.shell("sh fork.sh $(($(date +%s) + 1)) & sleep 0.5; echo ready; exit 0");
+    let request = launcher.shell("sh fork.sh $(($(date +%s) + 1)) & sleep 0.5; echo ready; exit 0");
     let attempt = launcher.launch(request);
     let ended = attempt.wait();
     assert_eq!(ended.ending, Ending::Exited { code: 0 });
