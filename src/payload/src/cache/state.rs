@@ -169,18 +169,17 @@ impl Shared {
         if needed == 0 {
             return Ok(());
         }
-        if state.total().saturating_add(needed) > limits.max_bytes {
-            self.evict(&mut state, Goal::Room { needed }, trash);
-            let in_use_bytes = state.total();
-            if in_use_bytes.saturating_add(needed) > limits.max_bytes {
-                let limit_bytes = limits.max_bytes;
-                return Err(Error::CacheFull {
-                    needed_bytes: needed,
-                    in_use_bytes,
-                    limit_bytes,
-                });
-            }
+        // Nothing is dropped for what would not fit all the same.
+        let in_use_bytes = state.in_use();
+        if in_use_bytes.saturating_add(needed) > limits.max_bytes {
+            let limit_bytes = limits.max_bytes;
+            return Err(Error::CacheFull {
+                needed_bytes: needed,
+                in_use_bytes,
+                limit_bytes,
+            });
         }
+        self.evict(&mut state, Goal::Room { needed }, trash);
         // What others have been promised and not yet written is as good as gone.
         let promised: u64 = state
             .partials
@@ -193,16 +192,18 @@ impl Shared {
             .saturating_add(needed);
         let free = self.free_bytes()?;
         let freed: u64 = trash.iter().map(|path| bytes_of(path)).sum();
-        if free.saturating_add(freed) < wanted {
-            let target = state.total().saturating_sub(wanted - free - freed);
-            let freed = freed + self.evict(&mut state, Goal::Shrink { target }, trash);
-            if free.saturating_add(freed) < wanted {
-                return Err(Error::LowSpace {
-                    path: self.layout.root().to_path_buf(),
-                    free_bytes: free.saturating_add(freed),
-                    needed_bytes: wanted,
-                });
-            }
+        let missing = wanted.saturating_sub(free.saturating_add(freed));
+        let droppable = state.total().saturating_sub(in_use_bytes);
+        if missing > droppable {
+            return Err(Error::LowSpace {
+                path: self.layout.root().to_path_buf(),
+                free_bytes: free.saturating_add(freed),
+                needed_bytes: wanted,
+            });
+        }
+        if missing > 0 {
+            let target = state.total().saturating_sub(missing);
+            self.evict(&mut state, Goal::Shrink { target }, trash);
         }
         if let Some(partial) = state.partials.get_mut(key) {
             partial.reserved = bytes;
@@ -341,6 +342,17 @@ impl State {
     fn total(&self) -> u64 {
         let partial_bytes: u64 = self.partials.values().map(|partial| partial.reserved).sum();
         self.archive_bytes().saturating_add(partial_bytes)
+    }
+
+    /// What cannot be dropped.
+    fn in_use(&self) -> u64 {
+        let busy_bytes: u64 = self
+            .partials
+            .values()
+            .filter(|partial| partial.activity == Activity::Busy)
+            .map(|partial| partial.reserved)
+            .sum();
+        self.held_bytes().saturating_add(busy_bytes)
     }
 
     fn least_recently_used(&self) -> Option<Victim> {
