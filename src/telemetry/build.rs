@@ -1,8 +1,8 @@
 //! Finds out the revision that is being built, where that can be found out.
 //!
-//! `HELIX_BUILD_REVISION` wins, for packagers who build from an archive. Otherwise a release build in a
-//! git checkout asks git. Development builds do not, or every commit would link every program again. No
-//! revision is no error.
+//! `HELIX_BUILD_REVISION` wins, for packagers who build from an archive. Otherwise a release build
+//! in a git checkout asks git. Development builds do not, or every commit would link every program
+//! again. No revision is no error.
 
 use std::env;
 use std::path::Path;

@@ -1,8 +1,9 @@
 //! Everything the machine offers, merged from facts, labels and probes, and watched for changes.
 //!
-//! Each probe writes its finding as soon as it has one, so that a tool is advertised the moment it is seen,
-//! however long other probes take. Runs of the same probe may overlap (the timer's, and one on demand after an
-//! installation); the finding of the run that *started* last stands, so that a slow old look never undoes a new one.
+//! Each probe writes its finding as soon as it has one, so that a tool is advertised the moment it
+//! is seen, however long other probes take. Runs of the same probe may overlap (the timer's, and
+//! one on demand after an installation); the finding of the run that *started* last stands, so that
+//! a slow old look never undoes a new one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,8 +22,9 @@ const CONCURRENT_PROBES: usize = 2;
 
 /// After how many findings in a row that prove nothing a tool counts as gone.
 ///
-/// A machine under load lets probes run out of time. A tool that was there is not gone for that, and it would be
-/// worse than useless to refuse work or to install the tool again just when there is most to do.
+/// A machine under load lets probes run out of time. A tool that was there is not gone for that,
+/// and it would be worse than useless to refuse work or to install the tool again just when there
+/// is most to do.
 const MAX_INCONCLUSIVE: u32 = 3;
 
 /// A capability that the configuration says is there.
@@ -81,8 +83,8 @@ pub struct ProbeReport {
     pub time: Option<SystemTime>,
     /// What it found that counts; none if it has not looked yet.
     pub sighting: Option<Sighting>,
-    /// Why the last look found nothing. Beside a tool that is present: the look proved nothing, and what was
-    /// known before still counts.
+    /// Why the last look found nothing. Beside a tool that is present: the look proved nothing, and
+    /// what was known before still counts.
     pub trouble: Option<Absence>,
 }
 
@@ -170,8 +172,8 @@ impl Catalog {
             .any(|probe| probe.capability == *capability)
     }
 
-    /// Runs every probe, two at a time, and returns when all have looked. Dropping the future stops what runs;
-    /// what was found until then counts.
+    /// Runs every probe, two at a time, and returns when all have looked. Dropping the future stops
+    /// what runs; what was found until then counts.
     pub async fn refresh(&self) {
         let looks = self
             .inner
@@ -179,15 +181,16 @@ impl Catalog {
             .iter()
             .enumerate()
             .map(async |(index, probe)| {
-                // The semaphore is never closed; without a permit the look would merely be one too many.
+                // The semaphore is never closed; without a permit the look would merely be one too
+                // many.
                 let _permit = self.inner.permits.acquire().await.ok();
                 self.look(index, probe).await;
             });
         join_all(looks).await;
     }
 
-    /// Runs the probes of one capability and returns what the machine offers then. Does not wait for other
-    /// probes, however many are running.
+    /// Runs the probes of one capability and returns what the machine offers then. Does not wait
+    /// for other probes, however many are running.
     pub async fn refresh_capability(&self, capability: &CapabilityName) -> Arc<CapabilitySet> {
         let probes = self.inner.probes.iter().enumerate();
         let wanted = probes.filter(|(_, probe)| probe.capability == *capability);
@@ -195,7 +198,8 @@ impl Catalog {
         self.capabilities()
     }
 
-    /// Runs every probe again and again, for as long as the future is polled; the first time after `period`.
+    /// Runs every probe again and again, for as long as the future is polled; the first time after
+    /// `period`.
     pub async fn refresh_every(&self, period: Duration) {
         let period = period.max(Duration::from_secs(1));
         let mut timer = interval_at(Instant::now() + period, period);
@@ -247,13 +251,25 @@ impl Catalog {
         };
         match (&finding.sighting, &finding.trouble) {
             (Some(Sighting::Present(value)), None) => {
-                tracing::debug!(capability = %probe.capability, present = %value, "probe found tool");
+                tracing::debug!(
+                    capability = %probe.capability,
+                    present = %value,
+                    "probe found tool",
+                );
             }
             (_, Some(trouble)) if trouble.is_inconclusive() => {
-                tracing::warn!(capability = %probe.capability, error = %trouble, "probe proved nothing");
+                tracing::warn!(
+                    capability = %probe.capability,
+                    error = %trouble,
+                    "probe proved nothing",
+                );
             }
             (_, Some(trouble)) => {
-                tracing::debug!(capability = %probe.capability, reason = %trouble, "probe found nothing");
+                tracing::debug!(
+                    capability = %probe.capability,
+                    reason = %trouble,
+                    "probe found nothing",
+                );
             }
             (Some(Sighting::Absent(_)) | None, None) => {}
         }

@@ -1,4 +1,5 @@
-//! What may be run by configuration: a command line, an environment, and a command line with a place for a version.
+//! What may be run by configuration: a command line, an environment, and a command line with a
+//! place for a version.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -82,8 +83,8 @@ impl CommandLine {
 }
 
 impl fmt::Display for CommandLine {
-    /// Prints the words with a blank between them, those with anything unusual quoted. For people; no shell
-    /// is meant to read it.
+    /// Prints the words with a blank between them, those with anything unusual quoted. For people;
+    /// no shell is meant to read it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = |word: &str| {
             !word.is_empty()
@@ -143,10 +144,10 @@ impl CommandTemplate {
 
     /// The command line with a version in its places.
     ///
-    /// What a work item asks for ends up here, as part of an argument of a program that runs as the agent, and
-    /// perhaps of a script that such a program hands to a shell. So the alphabet of versions is checked once
-    /// more, whatever [`Version`] allows: nothing that a shell would look at, and no dash in front that would
-    /// make it an option.
+    /// What a work item asks for ends up here, as part of an argument of a program that runs as the
+    /// agent, and perhaps of a script that such a program hands to a shell. So the alphabet of
+    /// versions is checked once more, whatever [`Version`] allows: nothing that a shell would look
+    /// at, and no dash in front that would make it an option.
     ///
     /// # Errors
     ///
@@ -181,8 +182,9 @@ impl CommandTemplate {
     }
 }
 
-/// Variables that a command gets beside a small base: where programs and the user's files are (`PATH`, `HOME`,
-/// `USER`, `LOGNAME` and `TMPDIR` of the agent) and a language that makes output readable.
+/// Variables that a command gets beside a small base: where programs and the user's files are
+/// (`PATH`, `HOME`, `USER`, `LOGNAME` and `TMPDIR` of the agent) and a language that makes output
+/// readable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -345,7 +347,8 @@ mod tests {
     }
 
     proptest! {
-        // Whatever passes for a version, the argument is never an option and never anything to a shell.
+        // Whatever passes for a version, the argument is never an option and never anything to a
+        // shell.
         #[test]
         fn version_in_an_argument_is_inert(text in "[v0-9][ -~]{0,12}|\\PC{0,12}|-{1,2}[a-z]{0,8}") {
             let Ok(version) = Version::parse(&text) else { return Ok(()) };

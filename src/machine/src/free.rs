@@ -13,8 +13,8 @@ pub struct DiskSpace {
     pub free_bytes: u64,
     /// Bytes of the whole file system.
     pub total_bytes: u64,
-    /// Files and directories that a process without privileges may still make; none if the file system
-    /// makes room for them as it needs (btrfs, APFS).
+    /// Files and directories that a process without privileges may still make; none if the file
+    /// system makes room for them as it needs (btrfs, APFS).
     pub free_inodes: Option<u64>,
 }
 
@@ -31,8 +31,8 @@ pub struct DiskError {
 impl DiskSpace {
     /// What is free on the file system of `path`, which must exist.
     ///
-    /// Blocks for as long as the file system takes to answer: no time for a local one, for ever for a network
-    /// one whose server is gone.
+    /// Blocks for as long as the file system takes to answer: no time for a local one, for ever for
+    /// a network one whose server is gone.
     ///
     /// # Errors
     ///
@@ -55,8 +55,8 @@ impl DiskSpace {
 pub struct Memory {
     /// All there is in bytes, or the limit of the container around this process if that is less.
     pub total_bytes: u64,
-    /// What can be had without swapping, in bytes: free memory and caches that can be dropped. Never more
-    /// than `total_bytes`.
+    /// What can be had without swapping, in bytes: free memory and caches that can be dropped.
+    /// Never more than `total_bytes`.
     pub available_bytes: u64,
 }
 
@@ -84,8 +84,9 @@ impl Memory {
         let memory = match system.cgroup_limits() {
             Some(limits) => Self {
                 total_bytes: total.min(limits.total_memory),
-                // Not what the limit leaves of the usage: that counts every file that was ever read, so
-                // that a container which has been up for a while would seem to have nothing left.
+                // Not what the limit leaves of the usage: that counts every file that was ever
+                // read, so that a container which has been up for a while would seem to have
+                // nothing left.
                 available_bytes: available.min(limits.total_memory.saturating_sub(limits.rss)),
             },
             None => Self {

@@ -10,10 +10,10 @@
 //! - [`provision`]: installs what is missing, in the background;
 //! - [`requirement_files`]: what a payload's own files ask for.
 //!
-//! Everything that is run here comes from the agent's configuration, never from a work item, and runs as the
-//! agent, not as an item. That is why this room starts processes itself instead of asking the launcher, whose one
-//! purpose is to run what nobody trusts as somebody else. Nothing here knows a wire format, a configuration file, or
-//! the agent.
+//! Everything that is run here comes from the agent's configuration, never from a work item, and
+//! runs as the agent, not as an item. That is why this room starts processes itself instead of
+//! asking the launcher, whose one purpose is to run what nobody trusts as somebody else. Nothing
+//! here knows a wire format, a configuration file, or the agent.
 #![forbid(unsafe_code)]
 
 pub mod facts;

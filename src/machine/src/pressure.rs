@@ -9,7 +9,7 @@ mod macos;
 use std::io;
 use std::path::PathBuf;
 
-use helix_model::pressure::{PressurePolicy, PressureSample, StallLines};
+use helix_model::pressure::{PressurePolicy, PressureSample, StallLines, StallShare};
 
 /// One look at the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +75,8 @@ impl Reading {
     ///
     /// # Errors
     ///
-    /// The system does not measure it, now or ever. An agent without readings takes its configured slots for
-    /// what they are.
+    /// The system does not measure it, now or ever. An agent without readings takes its configured
+    /// slots for what they are.
     pub fn take() -> Result<Self, PressureError> {
         #[cfg(target_os = "linux")]
         return linux::read(std::path::Path::new(linux::DIRECTORY));
@@ -88,8 +88,8 @@ impl Reading {
 
     /// The reading in the terms of a policy.
     ///
-    /// A verdict is no share of time. A warning stands for the memory threshold at which the policy enters its
-    /// elevated level, a critical verdict for that of its critical level.
+    /// A verdict is no share of time. A warning stands for the memory threshold at which the policy
+    /// enters its elevated level, a critical verdict for that of its critical level.
     #[must_use]
     pub fn sample(&self, policy: &PressurePolicy) -> PressureSample {
         match self {
@@ -100,10 +100,16 @@ impl Reading {
                 io_full: io.full.unwrap_or_default(),
             },
             Self::MemoryVerdict(verdict) => {
-                let memory_some = match verdict {
-                    MemoryVerdict::Normal => return PressureSample::default(),
+                let threshold = match verdict {
+                    MemoryVerdict::Normal => StallShare::default(),
                     MemoryVerdict::Warning => policy.elevated.enter.memory_some,
                     MemoryVerdict::Critical => policy.critical.enter.memory_some,
+                };
+                // A threshold that is never reached is not reached by this either.
+                let memory_some = if threshold == StallShare::NEVER {
+                    StallShare::default()
+                } else {
+                    threshold
                 };
                 PressureSample {
                     memory_some,
@@ -164,5 +170,13 @@ mod tests {
             let level = gauge.observe(&sample, &policy, start + Duration::from_secs(600));
             assert_eq!(level, expected, "{verdict:?}");
         }
+    }
+
+    #[test]
+    fn verdict_does_not_reach_a_threshold_that_is_never_reached() {
+        let mut policy = PressurePolicy::default();
+        policy.critical.enter.memory_some = StallShare::NEVER;
+        let sample = Reading::MemoryVerdict(MemoryVerdict::Critical).sample(&policy);
+        assert_eq!(sample, PressureSample::default());
     }
 }

@@ -27,7 +27,8 @@ pub struct Probe {
     pub capability: CapabilityName,
     /// What to run, such as `dotnet --list-sdks`. Runs as the agent in `/`.
     pub command: CommandLine,
-    /// Finds the versions in the output. None: the tool is there if the command ends with exit code 0.
+    /// Finds the versions in the output. None: the tool is there if the command ends with exit code
+    /// 0.
     pub pattern: Option<VersionPattern>,
     /// How long the command may take.
     pub time_limit: Duration,
@@ -159,7 +160,8 @@ impl VersionPattern {
         self.regex.as_str()
     }
 
-    /// The versions in a text, at most [`MAX_VERSIONS`]. Matches that are no versions are passed over.
+    /// The versions in a text, at most [`MAX_VERSIONS`]. Matches that are no versions are passed
+    /// over.
     #[must_use]
     pub fn versions(&self, text: &str) -> BTreeSet<Version> {
         self.regex

@@ -1,9 +1,10 @@
 //! Runs one command to its end within bounds: its own process group, bounded time, bounded output.
 //!
-//! The group is killed as a whole, and always while its leader has not been reaped: as long as the leader is a
-//! zombie, no other process can get its number, so the signal reaches nobody else. That is why a leader's end is
-//! looked at without reaping it. What leaves the group (a daemon that makes a session of its own) is not
-//! followed: this runs commands from the configuration, which may well be meant to start one.
+//! The group is killed as a whole, and always while its leader has not been reaped: as long as the
+//! leader is a zombie, no other process can get its number, so the signal reaches nobody else. That
+//! is why a leader's end is looked at without reaping it. What leaves the group (a daemon that
+//! makes a session of its own) is not followed: this runs commands from the configuration, which
+//! may well be meant to start one.
 
 use std::fs;
 use std::io;
@@ -25,7 +26,8 @@ use crate::command::{CommandLine, Environment};
 /// How much is read at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How long a killed leader may take to disappear before it is given up, such as one that waits for a disk.
+/// How long a killed leader may take to disappear before it is given up, such as one that waits for
+/// a disk.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How much is still read of a pipe that somebody outside the group writes to without end.
@@ -38,7 +40,8 @@ pub(crate) struct Order<'a> {
     pub(crate) environment: &'a Environment,
     /// How long it may take.
     pub(crate) time_limit: Duration,
-    /// How long it has between being asked to stop and being killed, once the time is over. Zero: it is not asked.
+    /// How long it has between being asked to stop and being killed, once the time is over. Zero:
+    /// it is not asked.
     pub(crate) grace: Duration,
     /// Ends it early, as if its time were over. None: nothing does.
     pub(crate) stop: Option<&'a CancellationToken>,
@@ -238,8 +241,8 @@ impl Group {
 
     fn signal(&self, signal: Signal) {
         if self.leader.is_some() {
-            // Fails if all members are gone, which is what is wanted, or are someone else's, which the
-            // patience after it is for.
+            // Fails if all members are gone, which is what is wanted, or are someone else's, which
+            // the patience after it is for.
             let _ = kill_process_group(self.pid, signal);
         }
     }
@@ -261,8 +264,8 @@ impl Drop for Group {
             return;
         };
         if let Ok(None) = leader.try_wait() {
-            // It dies any moment. A drop cannot wait for that, but somebody has to, or it stays a zombie. Without
-            // a thread it does so until this program ends.
+            // It dies any moment. A drop cannot wait for that, but somebody has to, or it stays a
+            // zombie. Without a thread it does so until this program ends.
             let _ = thread::Builder::new()
                 .name("reaper".to_owned())
                 .spawn(move || leader.wait());
@@ -270,7 +273,8 @@ impl Drop for Group {
     }
 }
 
-/// Whether a program named by a path exists: then it is the interpreter of the script that was not found.
+/// Whether a program named by a path exists: then it is the interpreter of the script that was not
+/// found.
 fn is_there(program: &str) -> bool {
     program.contains('/') && fs::symlink_metadata(Path::new(program)).is_ok()
 }
@@ -314,7 +318,8 @@ impl Sink for Head {
     }
 }
 
-/// The last line with anything in it, fit to stand in a sentence: without control characters, and not long.
+/// The last line with anything in it, fit to stand in a sentence: without control characters, and
+/// not long.
 pub(crate) fn last_words(output: &str) -> Option<String> {
     const LONGEST: usize = 200;
     let line = output

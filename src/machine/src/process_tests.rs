@@ -91,8 +91,8 @@ async fn absent_program_is_told_from_one_that_cannot_be_run() {
 async fn program_is_looked_for_in_the_path_of_the_configuration() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("helix-tool");
-    // A link, not a script written here: a file that was open for writing when another test forked could not
-    // be run.
+    // A link, not a script written here: a file that was open for writing when another test forked
+    // could not be run.
     std::os::unix::fs::symlink("/bin/sh", path).expect("it can be made");
     let mut environment = Environment::default();
     let directory = directory.path().to_str().expect("it is text");

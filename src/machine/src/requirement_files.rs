@@ -1,8 +1,10 @@
-//! Reads what a payload's own files ask for: `.xcode-version`, `global.json`, `.tool-versions` and their like.
+//! Reads what a payload's own files ask for: `.xcode-version`, `global.json`, `.tool-versions` and
+//! their like.
 //!
-//! The payload is whatever somebody packed: a file may be a link that leads out of it, a pipe that never ends, or a
-//! gigabyte. So each path is opened component by component, following no link, only regular files are read, and
-//! only up to a bound. Which files, and what they speak of, is configuration, with a table of the usual ones built in.
+//! The payload is whatever somebody packed: a file may be a link that leads out of it, a pipe that
+//! never ends, or a gigabyte. So each path is opened component by component, following no link,
+//! only regular files are read, and only up to a bound. Which files, and what they speak of, is
+//! configuration, with a table of the usual ones built in.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,7 +20,8 @@ use helix_model::path::RelativePath;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 
-/// Files that projects carry anyway: the path, and the capability that a file with one version speaks of.
+/// Files that projects carry anyway: the path, and the capability that a file with one version
+/// speaks of.
 const VERSION_FILES: [(&str, &str); 8] = [
     (".dotnet-version", "dotnet-sdk"),
     (".go-version", "go"),
@@ -123,12 +126,14 @@ pub struct RootError {
 }
 
 impl RequirementFiles {
-    /// The configured files, and those of the built-in table that speak of a capability that is known.
+    /// The configured files, and those of the built-in table that speak of a capability that is
+    /// known.
     ///
-    /// A configured rule takes the place of a built-in one for the same path. A built-in one for a capability
-    /// that no probe looks for, no label names and no provisioner brings is left out: a stray
-    /// `.ruby-version` in a payload must not keep a work item from machines that nobody ever asked for Ruby.
-    /// Built-in rules for `ignored` paths are left out too. Configured rules always count.
+    /// A configured rule takes the place of a built-in one for the same path. A built-in one for a
+    /// capability that no probe looks for, no label names and no provisioner brings is left out: a
+    /// stray `.ruby-version` in a payload must not keep a work item from machines that nobody ever
+    /// asked for Ruby. Built-in rules for `ignored` paths are left out too. Configured rules always
+    /// count.
     #[must_use]
     pub fn new(
         configured: Vec<Rule>,
@@ -151,7 +156,8 @@ impl RequirementFiles {
         &self.rules
     }
 
-    /// Reads the files below `root` that are there. Blocks while it reads; a few small files at most.
+    /// Reads the files below `root` that are there. Blocks while it reads; a few small files at
+    /// most.
     ///
     /// # Errors
     ///
@@ -296,8 +302,8 @@ fn directory_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
-/// What it means that a component could not be opened. Systems differ in what they say of a link where a
-/// directory is wanted, so it is looked at.
+/// What it means that a component could not be opened. Systems differ in what they say of a link
+/// where a directory is wanted, so it is looked at.
 fn absent_or_problem(
     parent: &OwnedFd,
     component: &str,

@@ -1,4 +1,5 @@
-//! Waiting for what happens in other processes: polls a condition, with a limit far beyond what it takes.
+//! Waiting for what happens in other processes: polls a condition, with a limit far beyond what it
+//! takes.
 
 use std::fs;
 use std::path::Path;

@@ -16,7 +16,8 @@ use crate::target::LogTarget;
 /// The filter where none is asked for, or none that can be read.
 const DEFAULT_FILTER: &str = "info";
 
-/// What fields are prefixed with in the journal, so that none is taken for one of the journal's own.
+/// What fields are prefixed with in the journal, so that none is taken for one of the journal's
+/// own.
 const JOURNAL_FIELD_PREFIX: &str = "HELIX";
 
 /// Which log was installed.
@@ -45,11 +46,12 @@ enum Complaint {
     Journald { error: io::Error },
 }
 
-/// Installs the log of this process. To be called once, before anything is logged and before any thread
-/// is started.
+/// Installs the log of this process. To be called once, before anything is logged and before any
+/// thread is started.
 ///
-/// A journal that cannot be reached and a filter that cannot be read are no errors: the log then goes to
-/// stderr as text, or shows what it does by default, and begins with a warning that says so.
+/// A journal that cannot be reached and a filter that cannot be read are no errors: the log then
+/// goes to stderr as text, or shows what it does by default, and begins with a warning that says
+/// so.
 ///
 /// # Errors
 ///

@@ -16,11 +16,11 @@ impl MakeWriter<'_> for OneLineStderr {
     }
 }
 
-/// A writer that takes each call for one whole event, which ends with a line feed, and escapes every
-/// other line feed and carriage return in it.
+/// A writer that takes each call for one whole event, which ends with a line feed, and escapes
+/// every other line feed and carriage return in it.
 ///
-/// The names of work items, paths and texts of errors appear in fields. One with a line feed in it could
-/// otherwise pass off what follows as an event of ours.
+/// The names of work items, paths and texts of errors appear in fields. One with a line feed in it
+/// could otherwise pass off what follows as an event of ours.
 #[derive(Debug)]
 pub(crate) struct OneLine<W>(W);
 

@@ -72,8 +72,8 @@ impl Stderr {
 
 /// Where the log goes.
 ///
-/// `JOURNAL_STREAM` alone proves nothing, since it is inherited by everything that the service starts, such
-/// as a shell whose stderr is a file: it must name what stderr is.
+/// `JOURNAL_STREAM` alone proves nothing, since it is inherited by everything that the service
+/// starts, such as a shell whose stderr is a file: it must name what stderr is.
 pub(crate) fn choose(target: &LogTarget, stderr: Stderr) -> Stream {
     let colour = stderr.is_terminal && !target.plain;
     match target.format {

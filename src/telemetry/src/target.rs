@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::str::FromStr;
 
-/// The environment variable with the filter, in the syntax of `tracing_subscriber::EnvFilter`: a level
-/// (`debug`), or levels by module (`info,helix_exec=trace`). Default: `info`.
+/// The environment variable with the filter, in the syntax of `tracing_subscriber::EnvFilter`: a
+/// level (`debug`), or levels by module (`info,helix_exec=trace`). Default: `info`.
 pub const FILTER_VARIABLE: &str = "HELIX_LOG";
 
 /// The variable in which systemd says which device and inode the journal listens on.
@@ -84,7 +84,8 @@ pub struct LogTarget {
 impl LogTarget {
     /// What the command line (`format`) and the process's environment ask for.
     ///
-    /// A filter that is not Unicode is passed on damaged, so that [`init`](crate::init) complains about it.
+    /// A filter that is not Unicode is passed on damaged, so that [`init`](crate::init) complains
+    /// about it.
     #[must_use]
     pub fn from_environment(program: &'static str, format: LogFormat) -> Self {
         Self {

@@ -1,7 +1,7 @@
 //! The version of this build.
 
-/// The version that programs show and report: that of the package, and the revision it was built from where
-/// that is known, such as `0.1.0 (86b5d78c01f2)`.
+/// The version that programs show and report: that of the package, and the revision it was built
+/// from where that is known, such as `0.1.0 (86b5d78c01f2)`.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("HELIX_VERSION_SUFFIX"));
 
 #[cfg(test)]

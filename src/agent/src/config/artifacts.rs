@@ -1,4 +1,5 @@
-//! `[artifacts]`: where artifacts go, and with which credentials. These never stand in the file itself.
+//! `[artifacts]`: where artifacts go, and with which credentials. These never stand in the file
+//! itself.
 
 use std::path::Path;
 

@@ -1,8 +1,9 @@
 //! The agent's configuration: every key, its meaning and its default.
 //!
-//! This file is what the rest of the agent sees. It is read from TOML by walking over the parsed text with all
-//! places at hand (`section.rs`), so that everything that is wrong with it is told at once, each with its line and a
-//! hint (`problem.rs`). `parse.rs` is the place to start; `packaging/agent.toml` has every key with its default.
+//! This file is what the rest of the agent sees. It is read from TOML by walking over the parsed
+//! text with all places at hand (`section.rs`), so that everything that is wrong with it is told at
+//! once, each with its line and a hint (`problem.rs`). `parse.rs` is the place to start;
+//! `packaging/agent.toml` has every key with its default.
 
 mod artifacts;
 mod duration;
@@ -16,7 +17,7 @@ mod sources;
 mod tools;
 mod value;
 
-pub use problem::{ConfigProblems, Problem};
+use problem::ConfigProblems;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! From TOML to [`Config`]: the keys at the top and the small tables; larger ones have files of their own.
+//! From TOML to [`Config`]: the keys at the top and the small tables; larger ones have files of
+//! their own.
 
 use std::path::Path;
 use std::time::Duration;
@@ -29,7 +30,8 @@ const MAX_SLOTS: u32 = 4096;
 const MIN_OUTPUT_BYTES: u64 = 4096;
 
 impl Config {
-    /// Reads the configuration from a file, and what it refers to from this process's environment and other files.
+    /// Reads the configuration from a file, and what it refers to from this process's environment
+    /// and other files.
     ///
     /// # Errors
     ///
@@ -48,8 +50,8 @@ impl Config {
         }
     }
 
-    /// Reads the configuration from a text that people call `name`, and what it refers to from this process's
-    /// environment and files.
+    /// Reads the configuration from a text that people call `name`, and what it refers to from this
+    /// process's environment and files.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! A table of the configuration while it is read: hands out values by key, notes every problem, and knows in the end
-//! which keys nobody asked for.
+//! A table of the configuration while it is read: hands out values by key, notes every problem, and
+//! knows in the end which keys nobody asked for.
 
 use std::cell::RefCell;
 use std::ops::Range;

@@ -15,7 +15,8 @@ const UNITS: [(&str, u64); 9] = [
 /// The most decimals that count.
 const MAX_DECIMALS: usize = 6;
 
-/// Reads a number with a unit; the unit's case does not matter. Decimals that make no whole byte are cut off.
+/// Reads a number with a unit; the unit's case does not matter. Decimals that make no whole byte
+/// are cut off.
 pub(super) fn parse(text: &str) -> Option<u64> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;

@@ -1,5 +1,5 @@
-//! What the configuration takes from outside its own text: variables and files. Behind a trait, so that tests need no
-//! process environment.
+//! What the configuration takes from outside its own text: variables and files. Behind a trait, so
+//! that tests need no process environment.
 
 use std::fs::File;
 use std::io::{self, Read};

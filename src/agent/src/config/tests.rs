@@ -7,6 +7,7 @@ use helix_model::capability::{CapabilityName, RequirementFile};
 use helix_model::pressure::StallShare;
 use proptest::prelude::*;
 
+use super::problem::Problem;
 use super::sources::{SmallFile, Sources, VariableError};
 use super::{Config, ConfigProblems};
 
@@ -89,11 +90,7 @@ fn check(text: &str, expected: &[&str]) {
 #[track_caller]
 fn check_with(text: &str, sources: &Made, expected: &[&str]) {
     let problems = problems_with(text, sources);
-    let messages: Vec<&str> = problems
-        .problems()
-        .iter()
-        .map(super::Problem::message)
-        .collect();
+    let messages: Vec<&str> = problems.problems().iter().map(Problem::message).collect();
     assert_eq!(messages, expected, "{problems}");
 }
 

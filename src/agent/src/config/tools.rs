@@ -1,5 +1,5 @@
-//! `[labels]`, `[[probes]]`, `[[provisioners]]` and `[[requirement_files]]`: what the machine has, how that is found
-//! out, how it gets there, and who asks for it.
+//! `[labels]`, `[[probes]]`, `[[provisioners]]` and `[[requirement_files]]`: what the machine has,
+//! how that is found out, how it gets there, and who asks for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -88,8 +88,8 @@ fn labels(section: Section<'_>) -> Vec<Label> {
         .collect()
 }
 
-/// Reads a probe. What it looks for counts as probed even if something else is wrong with it, or the mistake would be
-/// complained about twice.
+/// Reads a probe. What it looks for counts as probed even if something else is wrong with it, or
+/// the mistake would be complained about twice.
 fn probe(section: Section<'_>, probed: &mut BTreeSet<CapabilityName>) -> Option<Probe> {
     let capability = section.require("capability", parsed::<CapabilityName>);
     probed.extend(capability.clone());

@@ -32,7 +32,8 @@ pub struct Facts {
     pub kernel_version: Option<String>,
     /// The architecture that this program was built for: `x86_64`, `aarch64`.
     pub architecture: &'static str,
-    /// CPUs that this process may use: affinity and CPU quota of its control group are taken into account.
+    /// CPUs that this process may use: affinity and CPU quota of its control group are taken into
+    /// account.
     pub cpus: NonZeroU32,
     /// Main memory in bytes, or the limit of the container around this process if that is less.
     pub memory_bytes: u64,
@@ -108,7 +109,8 @@ impl Facts {
             let version = Version::parse(text.as_deref()?).ok()?;
             Some(CapabilityValue::versions([version]))
         };
-        // What follows the numbers names a flavour (`-cloud-amd64`), but would read as a pre-release.
+        // What follows the numbers names a flavour (`-cloud-amd64`), but would read as a
+        // pre-release.
         let kernel = self.kernel_version.as_deref().map(|text| {
             let end = text
                 .find(|c: char| !(c.is_ascii_digit() || c == '.'))

@@ -1,5 +1,5 @@
-//! The rules of one provisioner: one installation at a time, one that comes next, and a cool-down for each version
-//! that failed. Pure: time and what the probe sees are arguments.
+//! The rules of one provisioner: one installation at a time, one that comes next, and a cool-down
+//! for each version that failed. Pure: time and what the probe sees are arguments.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,8 @@ use helix_model::capability::Wanted;
 use helix_model::provisioning::{InstallationEnd, Provisioning, ProvisioningPolicy, StartRefused};
 use helix_model::version::Version;
 
-/// How many versions' failures are remembered. What is forgotten may be tried again too early, no more.
+/// How many versions' failures are remembered. What is forgotten may be tried again too early, no
+/// more.
 const MAX_COOLING_DOWN: usize = 64;
 
 /// What is to be installed, and for what.
@@ -85,8 +86,9 @@ impl Board {
         }
     }
 
-    /// Notes how the running installation ended, and starts the next one unless `is_met` says that what it was
-    /// wanted for is there. Returns what the caller starts. Without a running installation nothing happens.
+    /// Notes how the running installation ended, and starts the next one unless `is_met` says that
+    /// what it was wanted for is there. Returns what the caller starts. Without a running
+    /// installation nothing happens.
     pub(super) fn end(
         &mut self,
         end: InstallationEnd,
@@ -324,8 +326,8 @@ mod tests {
     }
 
     proptest! {
-        // Whatever happens: what the callers were told to start is exactly what runs, one at a time, nothing
-        // that is cooling down is started, and memory is bounded.
+        // Whatever happens: what the callers were told to start is exactly what runs, one at a
+        // time, nothing that is cooling down is started, and memory is bounded.
         #[test]
         fn one_installation_runs_at_a_time(events in prop::collection::vec(event(), 0..400)) {
             let mut board = Board::default();

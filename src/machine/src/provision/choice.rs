@@ -50,9 +50,11 @@ pub(super) fn choose(
     version.map(Some).ok_or(NoVersion::NotNamed)
 }
 
-/// The newest version that a range names as exact or as a lower bound, and that is in the range itself.
+/// The newest version that a range names as exact or as a lower bound, and that is in the range
+/// itself.
 ///
-/// A range that only excludes (`<17`, `>16`) names none: 16.0.0.1 is above 16, but nobody meant that.
+/// A range that only excludes (`<17`, `>16`) names none: 16.0.0.1 is above 16, but nobody meant
+/// that.
 fn newest_lower_bound(range: &VersionRange) -> Option<Version> {
     // The text of a range is its one public form; `||` and `,` part it, and no version has either.
     let text = range.to_string();

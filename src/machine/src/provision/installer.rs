@@ -1,4 +1,5 @@
-//! The background task of one provisioner: runs an installation, looks whether it helped, and goes on with the next.
+//! The background task of one provisioner: runs an installation, looks whether it helped, and goes
+//! on with the next.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

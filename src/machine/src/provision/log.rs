@@ -48,7 +48,11 @@ impl Log {
         let file = match open(directory, stem, now).await {
             Ok(file) => Some(file),
             Err(error) => {
-                tracing::warn!(path = %directory.display(), error = %error, "installation log cannot be made");
+                tracing::warn!(
+                    path = %directory.display(),
+                    error = %error,
+                    "installation log cannot be made",
+                );
                 None
             }
         };

@@ -1,29 +1,32 @@
 //! Installs what is missing, in the background, while other items run.
 //!
-//! A **provisioner** is a command from the agent's configuration that brings one capability. What it does is up to
-//! the operator; what is asked of it comes from work items, and only ever as a version (see
-//! [`CommandTemplate::with_version`]). It runs as the agent, as probes do. A provisioner that needs more
-//! privileges than the agent has must get them by means of its own, and bound its own time, since the agent cannot
-//! kill what runs as somebody else.
+//! A **provisioner** is a command from the agent's configuration that brings one capability. What
+//! it does is up to the operator; what is asked of it comes from work items, and only ever as a
+//! version (see [`CommandTemplate::with_version`]). It runs as the agent, as probes do. A
+//! provisioner that needs more privileges than the agent has must get them by means of its own, and
+//! bound its own time, since the agent cannot kill what runs as somebody else.
 //!
 //! The rules:
 //!
-//! - **One at a time.** A provisioner runs one installation. Asking again for the same version changes nothing.
-//!   Asking for another version makes that one the *next*; there is one such place, and who finds it taken asks
-//!   again later, as a refused work item does anyway.
-//! - **Which version.** Of the versions that the provisioner offers, the newest that is wanted. Where it offers any
-//!   version: the one that the requirement names as exact or as lower bound (`16.1`, `=16.1`, `>=16.1`, `~16.1`, `^16.1`), of
-//!   several the newest that the whole range contains. Where the requirement names none (`*`, `<17`, or nothing at
-//!   all): the default of the configuration, if it is wanted. Else nothing is installed, and says so.
-//! - **Seen or failed.** Only what the probe of the capability sees afterwards counts, whatever the installer says of
-//!   itself. The probe runs at once when the installer ends.
-//! - **Cool-down.** After a failure, the same version is not tried again for a while that doubles with each failure.
-//!   Other versions may be: one that does not exist must not keep others from those that do.
-//! - **Bounds.** The time is limited: the installer is asked to stop, then its process group is killed. Its output
-//!   goes to a log file of bounded size. Nothing is started with too little disk space.
-//! - **End of the agent.** [`Provisioners::shutdown`] stops what runs, politely at first; dropping the last handle
-//!   kills it. The next agent starts with a clean slate: it probes first, and half an installation is for
-//!   the installer to repair.
+//! - **One at a time.** A provisioner runs one installation. Asking again for the same version
+//!   changes nothing. Asking for another version makes that one the *next*; there is one such place,
+//!   and who finds it taken asks again later, as a refused work item does anyway.
+//! - **Which version.** Of the versions that the provisioner offers, the newest that is wanted.
+//!   Where it offers any version: the one that the requirement names as exact or as lower bound
+//!   (`16.1`, `=16.1`, `>=16.1`, `~16.1`, `^16.1`), of several the newest that the whole range
+//!   contains. Where the requirement names none (`*`, `<17`, or nothing at all): the default of the
+//!   configuration, if it is wanted. Else nothing is installed, and says so.
+//! - **Seen or failed.** Only what the probe of the capability sees afterwards counts, whatever the
+//!   installer says of itself. The probe runs at once when the installer ends.
+//! - **Cool-down.** After a failure, the same version is not tried again for a while that doubles
+//!   with each failure. Other versions may be: one that does not exist must not keep others from
+//!   those that do.
+//! - **Bounds.** The time is limited: the installer is asked to stop, then its process group is
+//!   killed. Its output goes to a log file of bounded size. Nothing is started with too little disk
+//!   space.
+//! - **End of the agent.** [`Provisioners::shutdown`] stops what runs, politely at first; dropping
+//!   the last handle kills it. The next agent starts with a clean slate: it probes first, and half an
+//!   installation is for the installer to repair.
 //!
 //! Start in `board.rs` for the rules of one provisioner, in `choice.rs` for which version.
 
@@ -53,7 +56,8 @@ use crate::command::{CommandTemplate, Environment};
 use crate::free::DiskSpace;
 use board::{Answer, Ask, Board};
 
-/// How long to wait before looking again whether there is enough disk space, as told to those who ask.
+/// How long to wait before looking again whether there is enough disk space, as told to those who
+/// ask.
 const DISK_RETRY: Duration = Duration::from_secs(60);
 
 /// The longest name of a provisioner, in bytes.
@@ -231,7 +235,8 @@ pub struct Boards {
     boards: Vec<Board>,
 }
 
-/// All provisioners. Cheap to clone; all clones are the same. When the last one is dropped, what runs is killed.
+/// All provisioners. Cheap to clone; all clones are the same. When the last one is dropped, what
+/// runs is killed.
 #[derive(Debug, Clone)]
 pub struct Provisioners {
     shared: Arc<Shared>,
@@ -255,8 +260,8 @@ struct Tasks {
 }
 
 impl Provisioners {
-    /// Provisioners that run in `runtime` and see their success in `catalog`. Where several bring the same
-    /// capability, the first that can is taken.
+    /// Provisioners that run in `runtime` and see their success in `catalog`. Where several bring
+    /// the same capability, the first that can is taken.
     #[must_use]
     pub fn new(provisioners: Vec<Provisioner>, catalog: Catalog, runtime: Handle) -> Self {
         let boards = vec![Board::default(); provisioners.len()];
@@ -275,12 +280,13 @@ impl Provisioners {
         }
     }
 
-    /// Sees to it that what is missing gets installed: starts that, finds it under way, or puts it next. Returns
-    /// at once; [`Catalog::subscribe`] sees the capability when it is there.
+    /// Sees to it that what is missing gets installed: starts that, finds it under way, or puts it
+    /// next. Returns at once; [`Catalog::subscribe`] sees the capability when it is there.
     ///
     /// # Errors
     ///
-    /// Nothing will be installed for this, by any provisioner of the capability; what the first one says.
+    /// Nothing will be installed for this, by any provisioner of the capability; what the first one
+    /// says.
     pub fn ensure(&self, missing: &Missing) -> Result<Installation, NotProvisioned> {
         let mut first_error = None;
         for (index, provisioner) in self.shared.provisioners.iter().enumerate() {
@@ -298,11 +304,11 @@ impl Provisioners {
         Err(first_error.unwrap_or_else(nothing))
     }
 
-    /// The provisioners in the terms of admission: those of the missing capabilities that could bring them, each in
-    /// the state in which it stands to what is wanted of it.
+    /// The provisioners in the terms of admission: those of the missing capabilities that could
+    /// bring them, each in the state in which it stands to what is wanted of it.
     ///
-    /// One that is busy with another version counts as running. One that lacks disk space counts as cooling
-    /// down. One that cannot tell which version to install is left out.
+    /// One that is busy with another version counts as running. One that lacks disk space counts as
+    /// cooling down. One that cannot tell which version to install is left out.
     #[must_use]
     pub fn snapshots(&self, missing: &[Missing], now: SystemTime) -> Vec<ProvisionerSnapshot> {
         let boards = self.shared.boards.borrow().clone();
@@ -362,8 +368,8 @@ impl Provisioners {
         self.shared.boards.subscribe()
     }
 
-    /// Stops what runs, asking first and killing after a grace period, and starts nothing any more. Returns when
-    /// everything has ended.
+    /// Stops what runs, asking first and killing after a grace period, and starts nothing any more.
+    /// Returns when everything has ended.
     pub async fn shutdown(&self) {
         self.shared.stop.cancel();
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
@@ -390,7 +396,8 @@ impl Provisioners {
             version: version.clone(),
             wanted: wanted.clone(),
         };
-        // Measured before the board is touched, for it may block. What is under way needs no measure.
+        // Measured before the board is touched, for it may block. What is under way needs no
+        // measure.
         let space = provisioner.check_space();
         let answer = self.shared.change(index, |board| {
             board.ask(ask.clone(), space.is_ok(), &provisioner.policy, now)
