@@ -75,13 +75,11 @@ fn spare_supervisor_is_replaced_when_it_was_killed_and_goes_with_its_launcher() 
     for _ in 0..5 {
         let killed = spare(&launcher);
         kill(Pid::from_raw(killed), Signal::SIGKILL).unwrap();
-        assert_eq!(
-            launcher.run_shell("exit 7").0.ending,
-            Ending::Exited { code: 7 }
-        );
         until("the killed one was collected", || {
-            (spare(&launcher) != killed).then_some(())
+            (!std::fs::exists(format!("/proc/{killed}")).unwrap()).then_some(())
         });
+        let (ended, _) = launcher.run_shell("exit 7");
+        assert_eq!(ended.ending, Ending::Exited { code: 7 });
     }
     let last = spare(&launcher);
     launcher.child.kill().unwrap();
