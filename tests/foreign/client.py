@@ -50,13 +50,15 @@ def main(address):
         "friendly_name": "foreign client",
         "command": {"shell": "printf 'hello from python\\n'; printf '\\377bytes' >&2; exit 3"},
     }
-    kinds, output, numbers = [], b"", []
+    kinds, output, errors, numbers = [], b"", b"", []
     for response in call("Run", message("Run", work_item=item)):
         event = response.event
         kind = event.WhichOneof("kind")
         if kind == "console":
-            if event.console.stream != 1:
+            if event.console.stream == 2:
                 output += event.console.data
+            elif event.console.stream == 3:
+                errors += event.console.data
         else:
             kinds.append(kind)
             numbers.append(event.number)
@@ -98,6 +100,7 @@ def main(address):
                 "kinds": kinds,
                 "numbers": numbers,
                 "output": output.decode("latin-1"),
+                "errors": errors.decode("latin-1"),
                 "verdict": last.finished.verdict.reason,
                 "exit_code": last.finished.helix_exit_code,
                 "again": again,

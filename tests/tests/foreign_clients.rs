@@ -37,7 +37,8 @@ async fn python_client_runs_an_item_through_reflection_alone() {
     assert!(seen["services"].as_array().expect("a list").contains(&SERVICE.into()), "{seen}");
     assert!(seen["services"].as_array().expect("a list").contains(&"grpc.health.v1.Health".into()));
     assert_eq!(seen["slots"], 2);
-    assert_eq!(seen["output"], "hello from python\n\u{ff}bytes");
+    assert_eq!(seen["output"], "hello from python\n");
+    assert_eq!(seen["errors"], "\u{ff}bytes");
     assert_eq!(seen["kinds"][0], "accepted");
     assert_eq!(seen["verdict"], "EXIT_CODE");
     assert_eq!(seen["exit_code"], 3);

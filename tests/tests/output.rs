@@ -41,12 +41,17 @@ async fn merged_output_keeps_the_exact_order() {
 #[tokio::test]
 async fn output_is_live() {
     let agent = Agent::start().await;
-    let mut stream = agent.offer(shell("echo first; read -r _ < wait; echo second")).await;
-    // The command blocks on a file that is not there: it fails at once unless
-    // the first line is told while it runs.
-    let stream = stream.as_mut().expect("taken");
+    let gate = agent.directory().join("gate");
+    let line = format!("echo first; until test -e {}; do sleep 0.05; done", gate.display());
+    let mut stream = agent.offer(shell(&line)).await.expect("taken");
     let mut seen = Seen::default();
-    until(stream, &mut seen, |seen, _| seen.stdout == b"first\n").await;
+    // The command ends only after its first line was seen.
+    until(&mut stream, &mut seen, |seen, _| seen.stdout == b"first\n").await;
+    std::fs::write(&gate, b"").expect("written");
+    while let Some(response) = stream.message().await.expect("unbroken") {
+        seen.take(response.event.expect("an event"));
+    }
+    assert_eq!(seen.finished().helix_exit_code, 0);
 }
 
 #[tokio::test]

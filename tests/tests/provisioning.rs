@@ -90,7 +90,7 @@ async fn installer_that_fails_cools_down_and_its_error_is_told() {
 #[tokio::test]
 async fn file_in_the_payload_that_asks_for_a_missing_tool_returns_the_item_at_no_cost() {
     let root = tempfile::tempdir().expect("a directory");
-    let mapping = "[[requirement_files]]\nfile = \".widget-version\"\nkind = \"version\"\n\
+    let mapping = "[[requirement_files]]\npath = \".widget-version\"\nkind = \"version\"\n\
                    capability = \"widget\"\n";
     let tables = format!("{}{mapping}", tables(root.path()));
     let agent = Agent::start_with("", &tables).await;

@@ -48,11 +48,11 @@ async fn full_slots_refuse_and_free_slots_accept_again() {
 async fn what_others_have_reserved_is_short() {
     let tables = "[resources]\ncpu_millis = 4000\nmemory = \"1 GiB\"\n";
     let agent = Agent::start_with("slots = 8\n", tables).await;
-    let total = agent.capacity().await.total.expect("set");
+    let free = agent.capacity().await.free.expect("set");
     let holder = Resources {
         cpu_millis: 3000,
         memory_bytes: 900 << 20,
-        disk_bytes: total.disk_bytes / 2,
+        disk_bytes: free.disk_bytes / 2,
         ..Resources::default()
     };
     let item = WorkItem { resources: Some(holder), ..shell("echo ready; sleep 600") };
@@ -62,7 +62,7 @@ async fn what_others_have_reserved_is_short() {
     let cases = [
         (Resources { cpu_millis: 2000, ..Resources::default() }, "CPU_SHORT"),
         (Resources { memory_bytes: 500 << 20, ..Resources::default() }, "MEMORY_SHORT"),
-        (Resources { disk_bytes: total.disk_bytes * 3 / 4, ..Resources::default() }, "DISK_SHORT"),
+        (Resources { disk_bytes: free.disk_bytes / 4 * 3, ..Resources::default() }, "DISK_SHORT"),
     ];
     for (resources, reason) in cases {
         let refusal = agent.refusal(wanting(resources)).await;

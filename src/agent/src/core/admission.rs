@@ -31,6 +31,9 @@ impl Core {
     pub(crate) fn admit(self: &Arc<Self>, work_item: WorkItem) -> Result<Arc<Attempt>, AdmitError> {
         let now = SystemTime::now();
         let mut state = self.lock();
+        if state.registry.live_count() == 0 {
+            state.idle_disk_bytes = free_disk(&self.config);
+        }
         let snapshot = self.snapshot(&state, &work_item, now);
         let admission = match decide(&work_item, &snapshot, now) {
             Ok(admission) => admission,
@@ -144,15 +147,25 @@ impl Core {
     /// What is neither reserved nor, as far as the system can tell, in use.
     pub(super) fn free(&self, state: &State) -> Resources {
         let free = state.ledger.free();
-        let disk = DiskSpace::of(&self.config.work_directory).map_or(0, |disk| disk.free_bytes);
+        let disk = free_disk(&self.config);
         let memory = Memory::read().map_or(free.memory_bytes, |memory| memory.available_bytes);
+        // What was reserved but not written yet still counts as free on the
+        // disk, so that the free space of the idle machine is what is shared.
+        let unreserved =
+            state.idle_disk_bytes.saturating_sub(state.ledger.reserved().disk_bytes);
         free.least(Resources {
             slots: free.slots,
             cpu_millis: free.cpu_millis,
             memory_bytes: memory,
-            disk_bytes: disk.saturating_sub(self.config.resources.disk_reserve_bytes),
+            disk_bytes: disk.min(unreserved),
         })
     }
+}
+
+/// The space that is free and may be given away.
+pub(super) fn free_disk(config: &Config) -> u64 {
+    let free = DiskSpace::of(&config.work_directory).map_or(0, |disk| disk.free_bytes);
+    free.saturating_sub(config.resources.disk_reserve_bytes)
 }
 
 /// All the space that work items may take together.

@@ -65,6 +65,8 @@ struct State {
     health: Health,
     draining: Option<SystemTime>,
     pressure: PressureReading,
+    /// What was free for work items when none was running.
+    idle_disk_bytes: u64,
 }
 
 /// The parts that are made before the core.
@@ -115,6 +117,7 @@ impl Core {
             health: Health::default(),
             draining,
             pressure: PressureReading::default(),
+            idle_disk_bytes: admission::free_disk(&config),
         };
         Ok(Arc::new(Self {
             config,
