@@ -285,8 +285,9 @@ impl<'a> Session<'a> {
                 self.end(ReadEnd::InputFailed);
             }
             Some(InputEnd::EndOfFile) | None => {
-                self.problem(ProblemKind::Truncated, position, || {
-                    format!("the file ends inside {open} open elements{lost}")
+                self.problem(ProblemKind::Truncated, position, || match open {
+                    0 => format!("the file ends too early{lost}"),
+                    open => format!("the file ends inside {open} open elements{lost}"),
                 });
                 self.end(ReadEnd::Truncated);
             }

@@ -82,7 +82,6 @@ pub(crate) fn read_document<R: ValueReader>(
         match lexer.next() {
             Token::ObjectStart | Token::ArrayStart if frames.len() >= limit => beyond += 1,
             Token::ObjectStart | Token::ArrayStart => {
-                lexer.source().mark();
                 session.at(lexer.source());
                 let node = reader.open(frames.last().map(|frame| frame.node), &key, session);
                 // Only names that mean something need to come back when an inner object ends.
@@ -152,10 +151,9 @@ pub(crate) fn read_document<R: ValueReader>(
     if session.is_over() {
         return;
     }
-    let complete = open == 0 && matches!(lexer.source().ended(), Some(InputEnd::EndOfFile) | None);
-    if cut && !(complete && layout == Layout::Lines) {
+    let at_end = cut && !matches!(lexer.source().ended(), Some(InputEnd::EndOfFile) | None);
+    let whole = open == 0 && layout == Layout::Lines && lost.is_none() && !at_end;
+    if cut && !whole {
         session.document_cut(lexer.source(), open, lost);
-    } else if let Some(lost) = lost {
-        session.problem_at(lexer.source(), ProblemKind::Truncated, || lost);
     }
 }

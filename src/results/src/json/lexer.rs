@@ -122,12 +122,7 @@ impl<'s, 'a> Lexer<'s, 'a> {
                     return Token::Flaw;
                 }
                 b' ' | b'\t' | b'\r' | b'\n' | b',' => self.source.consume(1),
-                b'{' | b'[' => {
-                    if self.depth == 0 {
-                        self.source.mark();
-                    }
-                    return self.open(byte == b'{');
-                }
+                b'{' | b'[' => return self.open(byte == b'{'),
                 b'}' | b']' if self.depth > 0 => {
                     self.source.consume(1);
                     self.depth -= 1;
@@ -147,6 +142,7 @@ impl<'s, 'a> Lexer<'s, 'a> {
         if self.depth >= MOST_DEPTH {
             return Token::InputEnd;
         }
+        self.source.mark();
         self.source.consume(1);
         let (word, bit) = (self.depth / 64, self.depth % 64);
         let word = usize::try_from(word).unwrap_or(0);
@@ -179,10 +175,24 @@ impl<'s, 'a> Lexer<'s, 'a> {
             Layout::Document => self.source.consume(1),
             Layout::Lines => {
                 self.depth = 0;
-                self.skip_line();
+                self.skip_to_object();
             }
         }
         Token::Flaw
+    }
+
+    /// Steps over the rest of the line, or up to an object in it: tests print without a line break too, and what
+    /// the runner says next then stands on the same line.
+    fn skip_to_object(&mut self) {
+        self.source.consume(1);
+        let available = self.source.available();
+        let line = &available[..memchr::memchr(b'\n', available).unwrap_or(available.len())];
+        let object = memchr::memchr_iter(b'{', line)
+            .find(|at| matches!(&line[at + 1..], [b'"', ..] | [b' ', b'"', ..]));
+        match object {
+            Some(at) => self.source.consume(at),
+            None => self.skip_line(),
+        }
     }
 
     /// Steps over the rest of the line and its end.
@@ -233,7 +243,7 @@ impl<'s, 'a> Lexer<'s, 'a> {
     fn flaw_behind(&mut self) -> Token {
         if self.layout == Layout::Lines {
             self.depth = 0;
-            self.skip_line();
+            self.skip_to_object();
         }
         Token::Flaw
     }
