@@ -86,7 +86,7 @@ impl Complaint {
     fn log(&self) {
         match self {
             Self::Filter { filter, error } => tracing::warn!(
-                log.filter = filter,
+                filter,
                 error = %error,
                 "log filter cannot be read, showing the default",
             ),
@@ -128,7 +128,7 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     fmt::layer()
-        .with_writer(OneLineStderr)
+        .with_writer(OneLineStderr { colour })
         .with_ansi(colour)
         .with_target(false)
         // It would be said on stderr that stderr cannot be written, in a way that panics.
@@ -141,7 +141,7 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     fmt::layer()
-        .with_writer(OneLineStderr)
+        .with_writer(OneLineStderr { colour: false })
         .with_ansi(false)
         .log_internal_errors(false)
         .json()
