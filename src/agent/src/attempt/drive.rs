@@ -77,8 +77,9 @@ pub(crate) async fn take_up(
     let span = span(&attempt);
     let mut drive = Drive { core, attempt, record, orders };
     async move {
-        drive.attempt.set_state(AttemptState::Running);
-        let end = drive.watch().await;
+        // What it does not know of the start was told in the earlier life, save
+        // when the agent died between the start and telling it.
+        let end = drive.watch(Started::default()).await;
         drive.conclude(workspace, end).await;
     }
     .instrument(span)
@@ -153,10 +154,15 @@ impl Drive {
         drop(notes);
         let request = self.request(&work_item, &workspace);
         metrics::histogram!("helix_agent_prepare_seconds").record(began.elapsed());
-        if let Err(cause) = self.launch(request, &work_item, &workspace).await {
+        if let Err(cause) = self.launch(request).await {
             return Some((Some(workspace), CommandEnd::infrastructure(cause)));
         }
-        let end = self.watch().await;
+        let started = Started {
+            pid: 0,
+            working_directory: workspace.execution().display().to_string(),
+            wall_timeout: work_item.limits.wall_timeout().try_into().ok(),
+        };
+        let end = self.watch(started).await;
         Some((Some(workspace), end))
     }
 
@@ -196,12 +202,7 @@ impl Drive {
         }
     }
 
-    async fn launch(
-        &self,
-        request: LaunchRequest,
-        work_item: &WorkItem,
-        workspace: &Workspace,
-    ) -> Result<(), InfrastructureCause> {
+    async fn launch(&self, request: LaunchRequest) -> Result<(), InfrastructureCause> {
         // After a crash this mark says that a supervisor may be there.
         self.record.mark_launching(self.attempt.directory()).map_err(|error| {
             InfrastructureCause::DiskFull { detail: format!("mark the launch: {error}") }
@@ -221,18 +222,20 @@ impl Drive {
                 });
             }
         }
-        self.attempt.set_state(AttemptState::Running);
-        self.attempt.record(Kind::Started(Started {
-            pid: super::supervise::command_pid(&self.attempt),
-            working_directory: workspace.execution().display().to_string(),
-            wall_timeout: work_item.limits.wall_timeout().try_into().ok(),
-        }));
-        self.core.note_change();
         Ok(())
     }
 
-    async fn watch(&mut self) -> CommandEnd {
-        watch(&self.attempt, &mut self.orders, self.record.kill_grace, &self.record.program).await
+    /// Watches a command, new or adopted, to its end.
+    async fn watch(&mut self, started: Started) -> CommandEnd {
+        let Self { core, attempt, record, orders } = self;
+        let on_start = |pid| {
+            attempt.set_state(AttemptState::Running);
+            if !attempt.journal.has_started() {
+                attempt.record(Kind::Started(Started { pid, ..started }));
+            }
+            core.note_change();
+        };
+        watch(attempt, orders, record.kill_grace, &record.program, on_start).await
     }
 
     /// Steps 5 to 7.

@@ -109,6 +109,14 @@ impl Journal {
         self.lock().events.last().filter(|event| is_terminal(event)).cloned()
     }
 
+    /// Whether the start of the command has been told.
+    pub(crate) fn has_started(&self) -> bool {
+        let started = |event: &Arc<AttemptEvent>| {
+            matches!(event.kind, Some(attempt_event::Kind::Started(_)))
+        };
+        self.lock().events.iter().any(started)
+    }
+
     /// Whether the end of the command has been told.
     pub(crate) fn has_exited(&self) -> bool {
         let exited = |event: &Arc<AttemptEvent>| {

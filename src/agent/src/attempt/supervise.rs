@@ -8,7 +8,7 @@
 use std::io;
 use std::time::Duration;
 
-use helix_exec::Liveness;
+use helix_exec::{Liveness, ProcessId};
 use helix_exec::control::{Notice, StopReason};
 use helix_exec::spool::SpoolReader;
 use helix_exec::spool::status::{Ended, Ending as Spooled, StartStep, Status, WaitStatus};
@@ -94,14 +94,17 @@ impl CommandEnd {
 
 /// Watches until the command's tree is gone.
 ///
+/// `on_start` is called once with the command's process id, when it is known
+/// that the command was started (0: it ended before anybody could look).
 /// `program` is for messages. `kill_grace` is the work item's own.
 pub(crate) async fn watch(
     attempt: &Attempt,
     orders: &mut mpsc::Receiver<Order>,
     kill_grace: Duration,
     program: &str,
+    on_start: impl FnOnce(u32),
 ) -> CommandEnd {
-    let mut watched = Watched { attempt, kill_grace, cancelled: None };
+    let mut watched = Watched { attempt, kill_grace, cancelled: None, on_start: Some(on_start) };
     loop {
         match Supervision::connect(&attempt.spool()) {
             Ok(supervision) => watched.listen(supervision, orders).await,
@@ -112,18 +115,25 @@ pub(crate) async fn watch(
             ),
         }
         match watched.look() {
-            Look::Ended(ended) => return CommandEnd::of(ended, watched.cancelled, program),
+            Look::Ended(ended) => {
+                if !matches!(ended.ending, Spooled::CouldNotStart { .. }) {
+                    watched.started(ended.command);
+                }
+                return CommandEnd::of(ended, watched.cancelled, program);
+            }
             Look::Lost(cause) => return CommandEnd::infrastructure(cause),
             Look::Running => tokio::time::sleep(RECONNECT_AFTER).await,
         }
     }
 }
 
-struct Watched<'attempt> {
+struct Watched<'attempt, S> {
     attempt: &'attempt Attempt,
     kill_grace: Duration,
     /// The first wish counts; the supervisor knows only that there was one.
     cancelled: Option<CancelledBy>,
+    /// Taken when it is called.
+    on_start: Option<S>,
 }
 
 enum Look {
@@ -132,7 +142,13 @@ enum Look {
     Lost(InfrastructureCause),
 }
 
-impl Watched<'_> {
+impl<S: FnOnce(u32)> Watched<'_, S> {
+    fn started(&mut self, command: Option<ProcessId>) {
+        if let Some(on_start) = self.on_start.take() {
+            on_start(command.and_then(|pid| u32::try_from(pid.0).ok()).unwrap_or_default());
+        }
+    }
+
     /// Follows one connection until the supervisor has closed it.
     async fn listen(&mut self, mut supervision: Supervision, orders: &mut mpsc::Receiver<Order>) {
         // A wish that was passed on over an earlier connection may not have
@@ -146,6 +162,12 @@ impl Watched<'_> {
             tokio::select! {
                 notice = supervision.next() => match notice {
                     Ok(Some(Notice::Progress { console_bytes })) => {
+                        // The supervisor answers once the command is started.
+                        if self.on_start.is_some()
+                            && let Ok(Some(Status::Launched(launched))) = self.status()
+                        {
+                            self.started(Some(launched.command));
+                        }
                         self.attempt.console_grew_to(console_bytes);
                     }
                     Ok(Some(Notice::Ended) | None) | Err(_) => return,
@@ -242,17 +264,6 @@ fn start_failure(step: StartStep, errno: i32, message: &str, program: &str) -> S
             | StartStep::Signals,
             _,
         ) => StartFailure::SetUp { reason },
-    }
-}
-
-/// The process id of the command; 0 when it is not known (any more).
-pub(crate) fn command_pid(attempt: &Attempt) -> u32 {
-    let status = SpoolReader::open(&attempt.spool()).map(|reader| reader.status());
-    match status {
-        Ok(Ok(Some(Status::Launched(launched)))) => {
-            u32::try_from(launched.command.0).unwrap_or_default()
-        }
-        Ok(_) | Err(_) => 0,
     }
 }
 

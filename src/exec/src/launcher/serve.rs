@@ -44,6 +44,7 @@ pub(super) fn serve(config: &Config, socket: Socket) -> Result<Outcome, Launcher
         clients: Vec::new(),
         nursery: Nursery::new(),
         next_client: 0,
+        buffer: vec![0; READ_BYTES],
     };
     match socket {
         Socket::Listening(listener) => launcher.socket = Some(listener),
@@ -78,6 +79,8 @@ struct Launcher<'a> {
     clients: Vec<Client>,
     nursery: Nursery,
     next_client: u64,
+    /// Kept and not cleared: each page written to costs a copy once a fork shares it.
+    buffer: Vec<u8>,
 }
 
 struct Client {
@@ -203,10 +206,13 @@ impl Launcher<'_> {
 
 impl Client {
     /// Writes what waits and reads what has come; an error when the client is of no more use.
-    fn serve(&mut self, requests: &mut Vec<(u64, Request)>) -> io::Result<()> {
+    fn serve(
+        &mut self,
+        buffer: &mut [u8],
+        requests: &mut Vec<(u64, Request)>,
+    ) -> io::Result<()> {
         self.flush()?;
-        let mut buffer = [0; READ_BYTES];
-        match self.stream.read(&mut buffer) {
+        match self.stream.read(buffer) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => self.decoder.feed(&buffer[..count]),
             Err(error) if is_later(&error) => return Ok(()),

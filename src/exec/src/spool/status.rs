@@ -37,6 +37,8 @@ pub struct Launched {
 pub struct Ended {
     /// The supervisor that writes this.
     pub supervisor: ProcessIdentity,
+    /// The command; `None` when it was never started.
+    pub command: Option<ProcessId>,
     /// What ended it.
     pub ending: Ending,
     /// What the kernel said about the command itself, whatever ended it: a command that exits 0

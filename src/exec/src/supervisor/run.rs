@@ -154,6 +154,7 @@ impl Start {
     fn ended(self, ending: Ending, spool: &SpoolWriter) -> Ended {
         Ended {
             supervisor: self.identity,
+            command: None,
             ending,
             wait_status: None,
             started_at: self.started_at,
@@ -210,8 +211,10 @@ impl Supervision {
         self.output.finish(&mut self.spool);
         let wait_status = self.tree.wait_status();
         let ending = self.course.ending(wait_status);
+        let command = self.tree.command();
         self.tree.collect();
         let mut ended = start.ended(ending, &self.spool);
+        ended.command = Some(command);
         ended.wait_status = wait_status;
         ended.output.raw_bytes = self.output.raw_bytes();
         let list = |entries: &[ProcessEntry]| -> Vec<ListedProcess> {

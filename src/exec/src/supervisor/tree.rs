@@ -32,6 +32,11 @@ impl Tree {
         }
     }
 
+    /// The command, also when it is long gone.
+    pub(super) fn command(&self) -> ProcessId {
+        self.command
+    }
+
     /// How the command has ended; `None` while it runs.
     pub(super) fn wait_status(&self) -> Option<WaitStatus> {
         self.wait_status

@@ -22,7 +22,7 @@ use crate::identity::ProcessId;
 pub(super) const LAST_SIGNAL: c_int = 64;
 
 /// Stack of a child between clone and execution: a few frames of system calls.
-const CHILD_STACK_WORDS: usize = 4 << 10;
+const CHILD_STACK_WORDS: usize = 1 << 10;
 
 /// The first instruction of a child.
 pub(super) type ChildMain = unsafe extern "C" fn(*const c_void) -> !;
