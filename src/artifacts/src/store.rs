@@ -211,14 +211,15 @@ impl Upload<'_> {
             let again = match (self.destination.kind, effort.last()) {
                 (DestinationKind::Local, _) => false,
                 (DestinationKind::Remote, Last::Passing(_)) => true,
-                (DestinationKind::Remote, Last::Lasting) if !lost_parts => false,
-                (DestinationKind::Remote, Last::Lasting | Last::None) => {
+                (DestinationKind::Remote, Last::Hopeless(_)) => false,
+                (DestinationKind::Remote, Last::Refused) if !lost_parts => false,
+                (DestinationKind::Remote, Last::Refused | Last::None) => {
                     unclear += 1;
                     unclear <= UNCLEAR_RETRIES
                 }
             };
             if !again {
-                return Err(self.refused(&error));
+                return Err(self.refused(effort, &error));
             }
             let delay = delays.next().unwrap_or_default();
             if Instant::now() + delay >= effort.deadline() {
@@ -332,18 +333,24 @@ impl Upload<'_> {
         }
     }
 
-    fn refused(&self, error: &object_store::Error) -> StoreError {
+    fn refused(&self, effort: &Effort, error: &object_store::Error) -> StoreError {
+        let reason = match effort.last() {
+            Last::Hopeless(reason) => reason,
+            Last::Passing(_) | Last::Refused | Last::None => error.to_string(),
+        };
         StoreError::Refused {
             name: self.name.clone(),
             destination: self.destination.url(),
-            reason: self.destination.scrubber.reason(&error.to_string()),
+            reason: self.destination.scrubber.reason(&reason),
         }
     }
 
     fn out_of_time(&self, effort: &Effort) -> StoreError {
         let reason = match effort.last() {
             Last::Passing(reason) => self.destination.scrubber.reason(&reason),
-            Last::Lasting | Last::None => "the transfer was still going on".to_owned(),
+            Last::Refused | Last::Hopeless(_) | Last::None => {
+                "the transfer was still going on".to_owned()
+            }
         };
         StoreError::OutOfTime {
             name: self.name.clone(),

@@ -6,7 +6,7 @@
 //! says when to come back is heard. The upload that a request belongs to sets the deadline, and
 //! learns what failed last.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,8 +53,10 @@ pub(crate) enum Last {
     None,
     /// It may go better next time.
     Passing(String),
-    /// The server has refused.
-    Lasting,
+    /// The server has refused; its answer says why.
+    Refused,
+    /// No answer, and there will be none.
+    Hopeless(String),
 }
 
 impl Effort {
@@ -180,7 +182,7 @@ impl HttpService for Repeating {
         match outcome {
             Ok(response) => {
                 let refused = response.status().is_client_error();
-                effort.note(if refused { Last::Lasting } else { Last::None });
+                effort.note(if refused { Last::Refused } else { Last::None });
                 Ok(response)
             }
             Err(failure) => {
@@ -232,7 +234,7 @@ impl Failure {
         match self {
             Self::Busy { response, .. } => Last::Passing(response.status().to_string()),
             Self::Broken(error) if is_passing(error) => Last::Passing(innermost(error)),
-            Self::Broken(_) => Last::Lasting,
+            Self::Broken(error) => Last::Hopeless(innermost(error)),
         }
     }
 }
@@ -240,8 +242,8 @@ impl Failure {
 impl Last {
     fn text(&self) -> &str {
         match self {
-            Self::Passing(text) => text,
-            Self::None | Self::Lasting => "",
+            Self::Passing(text) | Self::Hopeless(text) => text,
+            Self::None | Self::Refused => "",
         }
     }
 }
@@ -261,19 +263,21 @@ pub(crate) fn is_busy(status: StatusCode) -> bool {
 fn is_passing(error: &HttpError) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
-        let tls = match cause.downcast_ref::<std::io::Error>() {
-            // An I/O error hides the error that it wraps from its own chain.
-            Some(io) => io
-                .get_ref()
-                .and_then(|inner| inner.downcast_ref::<rustls::Error>()),
-            None => cause.downcast_ref::<rustls::Error>(),
-        };
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+        if let Some(rustls::Error::InvalidCertificate(_)) = tls_error(cause) {
             return false;
         }
         source = cause.source();
     }
     true
+}
+
+/// The error of the TLS layer that this is. I/O errors hide what they wrap from their own chain,
+/// and wrap each other.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    match error.downcast_ref::<std::io::Error>() {
+        Some(io) => tls_error(io.get_ref()?),
+        None => error.downcast_ref(),
+    }
 }
 
 /// The innermost cause, which is what a person can act on ("connection refused").

@@ -63,6 +63,8 @@ async fn without_faults_each_request_is_made_once() {
     let server = FakeS3::start(|_| Fault::None).await;
     check_arrives(&server, 1000).await;
     check_arrives(&server, 300_000).await;
+    // Should anything be discarded after its completion, it is done by now.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(server.state().requests.len(), 1 + 1 + 5 + 1);
 }
 
@@ -307,6 +309,49 @@ async fn files_share_one_deadline_and_all_are_answered() {
             .iter()
             .all(|outcome| matches!(outcome.result, Err(StoreError::OutOfTime { .. })))
     );
+}
+
+#[tokio::test]
+async fn a_server_whose_certificate_is_not_trusted_is_left_at_once() {
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("signed");
+    let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der());
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![signed.cert.der().clone()], key.expect("a key"))
+        .expect("a configuration");
+    let config = std::sync::Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let port = listener.local_addr().expect("an address").port();
+    let connections = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    std::thread::spawn({
+        let connections = std::sync::Arc::clone(&connections);
+        move || {
+            for stream in listener.incoming().flatten() {
+                connections.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                let mut stream = stream;
+                let connection = rustls::ServerConnection::new(std::sync::Arc::clone(&config));
+                // The handshake fails on the other side.
+                let _ = connection.expect("a connection").complete_io(&mut stream);
+            }
+        }
+    });
+    let options = Options::new()
+        .with("endpoint", format!("https://localhost:{port}"))
+        .with("access_key_id", "AKIDEXAMPLE")
+        .with("secret_access_key", "a-very-secret-access-key");
+    let destination = Destination::open("s3://bucket", &options)
+        .expect("opened")
+        .with_tuning(hasty());
+    let error = destination
+        .store(file(b"x"), &name("a"))
+        .await
+        .expect_err("a stranger");
+    assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
+    assert!(error.to_string().contains("certificate"), "{error}");
+    assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! What must never be shown.
 
-use helix_artifacts::{Destination, Options, Tuning};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 
+use helix_artifacts::{Destination, Options, Tuning};
+use tracing::instrument::WithSubscriber;
+
+use crate::fake_s3::{FakeS3, Fault};
 use crate::support::{file, hasty, name};
 
 const SECRETS: [&str; 3] = [
@@ -48,6 +53,67 @@ async fn neither_destinations_nor_errors_nor_urls_show_credentials() {
             .expect_err("no server");
         assert!(!shows_a_secret(&format!("{error} {error:?}")));
     }
+}
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("the log").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn neither_logs_nor_answers_that_quote_a_request_show_a_token() {
+    let quoted = format!("<Message>sig={} and {}</Message>", SECRETS[1], SECRETS[2]);
+    let mut busy = 3;
+    let server = FakeS3::start(move |_| {
+        busy -= 1;
+        let status = if busy > 0 { 503 } else { 403 };
+        Fault::Answer(status, "", quoted.clone())
+    })
+    .await;
+    let options = Options::new()
+        .with("account_name", "builds")
+        .with(
+            "sas_token",
+            format!("sv=2024-11-04&sp=rw&sig={}", SECRETS[1]),
+        )
+        .with("endpoint", format!("http://127.0.0.1:{}", server.port));
+    let destination = Destination::open("az://container", &options)
+        .expect("opened")
+        .with_tuning(hasty());
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(move || writer.clone())
+        .finish();
+    let name = name("a");
+    let storing = destination.store(file(b"x"), &name);
+    let error = storing
+        .with_subscriber(subscriber)
+        .await
+        .expect_err("refused");
+    assert!(
+        server.count("PUT", &["sig="]) >= 3,
+        "the token was not even sent"
+    );
+    assert!(!shows_a_secret(&format!("{error} {error:?}")), "{error}");
+    assert!(error.to_string().contains("***"), "{error}");
+    let log = String::from_utf8(log.0.lock().expect("the log").clone()).expect("text");
+    assert!(
+        log.contains("repeating a request"),
+        "nothing was logged: {log}"
+    );
+    assert!(!shows_a_secret(&log), "{log}");
 }
 
 #[test]
