@@ -20,6 +20,7 @@ mod encoding;
 mod formats;
 mod json;
 mod limits;
+mod lines;
 mod model;
 mod problem;
 mod read;

@@ -94,6 +94,11 @@ impl<'a> Session<'a> {
         &mut self.run
     }
 
+    /// The name of the file, as the caller gave it.
+    pub(crate) fn file(&self) -> Arc<str> {
+        self.file.clone()
+    }
+
     /// Whether reading must end.
     pub(crate) fn is_over(&self) -> bool {
         self.over.is_some()

@@ -19,6 +19,9 @@ mod nunit_outcome;
 mod rust_panic;
 mod suites;
 pub(crate) mod tap;
+mod tap_details;
+mod tap_line;
+mod tap_parts;
 pub(crate) mod trx;
 mod trx_definitions;
 mod words;
@@ -79,6 +82,6 @@ pub(crate) fn read(format: Format, source: &mut Source<'_>, session: &mut Sessio
                 helix_report::HelixReport::default(),
             );
         }
-        _ => {}
+        Format::Tap => tap::read(source, session),
     }
 }

@@ -147,6 +147,7 @@ const SUPPORTED: &[&str] = &[
     "gotest-json",
     "libtest-json",
     "ctrf",
+    "tap",
     "googletest-json",
 ];
 
