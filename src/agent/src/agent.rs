@@ -25,6 +25,7 @@ use crate::{housekeeping, monitoring, server};
 
 const LOCK: &str = "lock";
 const LISTENING: &str = "listening";
+const MONITORING: &str = "monitoring";
 const SCRIPTS: &str = "scripts";
 /// Between two looks at whether all work has ended.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -120,10 +121,15 @@ impl Agent {
                 Some(bound.map_err(|source| StartError::Listen { address: wanted, source })?)
             }
         };
-        tell_where(&core.config.state_directory, listening.address)?;
+        let state_directory = &core.config.state_directory;
+        if let Some(address) = monitoring {
+            tell_where(state_directory, MONITORING, address)?;
+        }
+        tell_where(state_directory, LISTENING, listening.address)?;
         tracing::info!(
             asked = %address,
             address = %listening.address,
+            monitoring = monitoring.map(tracing::field::display),
             machine = core.machine_name(),
             slots = core.config.slots,
             "agent listens"
@@ -167,7 +173,9 @@ impl Agent {
         self.health.not_serving().await;
         self.stop.cancel();
         // A stale address would lead the next client astray.
-        let _ = fs::remove_file(self.core.config.state_directory.join(LISTENING));
+        for name in [LISTENING, MONITORING] {
+            let _ = fs::remove_file(self.core.config.state_directory.join(name));
+        }
     }
 }
 
@@ -237,10 +245,14 @@ fn open_core(config: Config, facts: Facts) -> Result<Arc<Core>, StartError> {
     })
 }
 
-/// Writes the address down, at one blow, for those who let the system choose.
-fn tell_where(state_directory: &Path, address: SocketAddr) -> Result<(), StartError> {
-    let path = state_directory.join(LISTENING);
-    let next = state_directory.join("listening.next");
+/// Writes an address down, at one blow, for those who let the system choose.
+fn tell_where(
+    state_directory: &Path,
+    name: &str,
+    address: SocketAddr,
+) -> Result<(), StartError> {
+    let path = state_directory.join(name);
+    let next = state_directory.join(format!("{name}.next"));
     fs::write(&next, format!("{address}\n"))
         .and_then(|()| fs::rename(&next, &path))
         .map_err(|source| StartError::File { operation: "write the address to", path, source })

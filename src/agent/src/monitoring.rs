@@ -64,8 +64,15 @@ pub(crate) async fn serve(
 ) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
+    let gauged = Arc::clone(&core);
+    let metrics = get(|| async move {
+        // Gauges are set by whoever looks at the capacity, and nobody else may
+        // have looked for long.
+        drop(gauged.capacity());
+        ([(CONTENT_TYPE, TEXT_FORMAT)], recorder().render())
+    });
     let router = Router::new()
-        .route("/metrics", get(|| async { ([(CONTENT_TYPE, TEXT_FORMAT)], recorder().render()) }))
+        .route("/metrics", metrics)
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(move || readiness(core)));
     tokio::spawn(async move {

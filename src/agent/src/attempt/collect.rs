@@ -99,6 +99,17 @@ impl Collection<'_> {
         for problem in read.problems {
             self.warn(problem);
         }
+        // The log and no time series: names and dimensions are the work item's to
+        // choose, and so without bound.
+        for metric in read.metrics {
+            tracing::info!(
+                metric.name = metric.name,
+                metric.value = metric.value,
+                metric.dimensions = ?metric.dimensions,
+                metric.event_type = metric.event_type.as_deref().unwrap_or_default(),
+                "work item sent a metric"
+            );
+        }
         read.requests
     }
 

@@ -67,7 +67,7 @@ pub(crate) async fn run(
 
 /// Takes up an attempt whose command was, or may have been, launched in an
 /// earlier life of the agent.
-pub(crate) async fn take_up(
+pub(super) async fn take_up(
     core: Arc<Core>,
     attempt: Arc<Attempt>,
     record: Record,
@@ -87,7 +87,7 @@ pub(crate) async fn take_up(
 }
 
 /// Ends an attempt whose command was never started and never will be.
-pub(crate) async fn give_back(
+pub(super) async fn give_back(
     core: Arc<Core>,
     attempt: Arc<Attempt>,
     record: Record,

@@ -69,6 +69,10 @@ impl Follower {
                 self.send_piece(end).await?;
             }
             let Some(event) = event else {
+                // Whoever has seen the terminal event already gets no other.
+                if self.attempt.journal.terminal().is_some_and(|last| last.number <= number) {
+                    return Ok(());
+                }
                 tokio::select! {
                     _ = events.changed() => {}
                     _ = console.changed() => {}

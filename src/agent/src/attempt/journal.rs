@@ -278,7 +278,8 @@ mod tests {
             let event = journal.append(SystemTime::now(), 0, warning("next")).expect("written");
             drop(journal);
             let journal = Journal::open(directory.path()).expect("opened");
-            prop_assert_eq!(journal.events().last(), Some(&event));
+            let events = journal.events();
+            prop_assert_eq!(events.last(), Some(&event));
         }
     }
 }

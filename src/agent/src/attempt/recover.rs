@@ -95,9 +95,11 @@ async fn recover_one(core: &Arc<Core>, directory: &Path) -> io::Result<Found> {
             tokio::spawn(drive::give_back(core, attempt, record, orders, cause));
         }
         Recovery::Attach | Recovery::CollectAgain => {
+            // Now and not in the task: what no known job owns is removed as
+            // soon as all attempts are taken up.
+            let workspace = Workspace::find(&core, &record).await;
             tokio::spawn(async move {
                 if appears(&attempt).await {
-                    let workspace = Workspace::find(&core, &record).await;
                     drive::take_up(core, attempt, record, orders, workspace).await;
                 } else {
                     let cause = InfrastructureCause::AgentRestartedBeforeStart;

@@ -110,7 +110,6 @@ impl Workspace {
             user: &core.ground.user,
             path: OsStr::new(environment::DEFAULT_PATH),
             python: core.ground.python.as_deref(),
-            trace_parent: None,
         };
         environment::environment(work_item, &surroundings)
     }

@@ -47,8 +47,6 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) path: &'a OsStr,
     /// See [`find_python`].
     pub(crate) python: Option<&'a Path>,
-    /// W3C trace context of the sender.
-    pub(crate) trace_parent: Option<&'a str>,
 }
 
 /// The whole environment of a command, sorted by name.
@@ -128,9 +126,6 @@ fn of_agent(work_item: &WorkItem, surroundings: &Surroundings<'_>) -> BTreeMap<O
     set("PATH", surroundings.path);
     if let Some(python) = surroundings.python {
         set("HELIX_PYTHONPATH", python.as_os_str());
-    }
-    if let Some(trace_parent) = surroundings.trace_parent {
-        set("TRACEPARENT", OsStr::new(trace_parent));
     }
     variables
 }
@@ -213,7 +208,6 @@ mod tests {
             user: "helix-1",
             path: OsStr::new("/usr/bin:/bin"),
             python: Some(Path::new("/usr/bin/python3")),
-            trace_parent: None,
         };
         change(&mut surroundings);
         let attempt = layout.attempt().display().to_string();
@@ -237,8 +231,7 @@ mod tests {
             .map(|b| format!("{b:02x}"))
             .collect();
         assert_eq!(
-            listed(&[], |surroundings| surroundings.trace_parent =
-                Some("00-4bf9-00f0-01")),
+            listed(&[], |_| ()),
             [
                 "HELIX_CONFIG_ROOT=/etc/helix",
                 "HELIX_CORRELATION_ID=job-1",
@@ -265,7 +258,6 @@ mod tests {
                 "PATH=/usr/bin:/bin",
                 "PYTHONPATH=/var/lib/helix/scripts",
                 "TMPDIR=~/t",
-                "TRACEPARENT=00-4bf9-00f0-01",
                 "USER=helix-1",
             ]
         );
@@ -279,7 +271,6 @@ mod tests {
                 .iter()
                 .any(|line| line.starts_with("HELIX_PYTHONPATH"))
         );
-        assert!(!listed.iter().any(|line| line.starts_with("TRACEPARENT")));
     }
 
     #[test]

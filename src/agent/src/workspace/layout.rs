@@ -188,19 +188,6 @@ impl Layout {
     pub(crate) fn requests(&self) -> &Path {
         &self.requests
     }
-
-    /// The directories that the work item may write to.
-    pub(crate) fn writable(&self) -> [&Path; 7] {
-        [
-            &self.execution,
-            &self.payload,
-            &self.uploads,
-            &self.dumps,
-            &self.temporary,
-            &self.home,
-            &self.requests,
-        ]
-    }
 }
 
 /// The name of an attempt's log.
@@ -429,7 +416,16 @@ mod tests {
             relative(layout.console_log()),
             format!("{job}/w/{attempt}/console.{attempt}.log")
         );
-        for directory in layout.writable() {
+        let writable = [
+            layout.execution(),
+            layout.payload(),
+            layout.uploads(),
+            layout.dumps(),
+            layout.temporary(),
+            layout.home(),
+            layout.requests(),
+        ];
+        for directory in writable {
             assert!(directory.is_dir(), "{}", directory.display());
         }
         assert!(layout.correlation().is_dir());
