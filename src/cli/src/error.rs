@@ -1,13 +1,16 @@
 //! What can go wrong, in words for people: what, why, and what to do.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use helix_agent::StartError;
 use tonic::Code;
 
 use crate::client::answer::{Answer, Broken, Refusal, reason};
 use crate::client::{Address, AddressError};
+use crate::demo::DemoError;
 use crate::exit::Exit;
 use crate::render::units;
 
@@ -101,6 +104,34 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
+    /// `--listen` is an address that others could reach.
+    #[error("will not listen on `{address}`, which others could reach")]
+    NotLoopback { address: SocketAddr },
+    /// There is no place for the agent's files.
+    #[error("cannot use `{}` as the agent's directory", path.display())]
+    Directory {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// The agent of `helix up` does not start.
+    #[error("cannot start the agent")]
+    Agent {
+        #[source]
+        source: helix_agent::StartError,
+    },
+    /// The launcher of that agent cannot go on.
+    #[error("cannot launch commands")]
+    Launcher {
+        /// In words, as its error cannot leave its thread.
+        cause: String,
+    },
+    /// The demonstration cannot be given.
+    #[error("cannot give the demonstration")]
+    Demo {
+        #[source]
+        source: DemoError,
+    },
     /// Signals cannot be caught.
     #[error("cannot listen for signals")]
     Signals {
@@ -145,10 +176,16 @@ impl Error {
                     _ => Exit::Infrastructure,
                 },
             },
+            Self::NotLoopback { .. } => Exit::Usage,
+            Self::Directory { .. } => Exit::InputOutput,
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::NoInput,
             Self::Payload { source, .. } => source.exit(),
             Self::Read { .. } | Self::Output { .. } => Exit::InputOutput,
-            Self::Runtime { .. } | Self::Signals { .. } => Exit::Infrastructure,
+            Self::Runtime { .. }
+            | Self::Signals { .. }
+            | Self::Agent { .. }
+            | Self::Launcher { .. }
+            | Self::Demo { .. } => Exit::Infrastructure,
         }
     }
 
@@ -170,6 +207,7 @@ impl Error {
             Self::Lost { cause, .. } => Some(cause.to_string()),
             Self::Refused { refusal, .. } => Some(refusal.to_string()),
             Self::Call { answer, .. } => Some(answer.to_string()),
+            Self::Launcher { cause } => Some(cause.clone()),
             _ => None,
         };
         let mut causes = Vec::from_iter(own);
@@ -234,7 +272,27 @@ impl Error {
                 name,
                 source: VariableError::Unset,
             } => Some(format!("set it, or leave out `{name}`")),
-            Self::Runtime { .. }
+            Self::NotLoopback { .. } => Some(
+                "`helix up` is for one machine; `helix-agent` serves others, with certificates"
+                    .to_owned(),
+            ),
+            Self::Agent {
+                source: StartError::Listen { .. },
+            } => Some(
+                "does another agent run? `helix capacity` asks it; `--listen 127.0.0.1:0` lets \
+                 the system choose a port"
+                    .to_owned(),
+            ),
+            Self::Agent {
+                source: StartError::AlreadyRunning { .. },
+            } => {
+                Some("`helix capacity` asks it; `--directory` keeps a second one apart".to_owned())
+            }
+            Self::Demo { source } => source.hint(),
+            Self::Agent { .. }
+            | Self::Launcher { .. }
+            | Self::Directory { .. }
+            | Self::Runtime { .. }
             | Self::Address { .. }
             | Self::Tls { .. }
             | Self::Read { .. }

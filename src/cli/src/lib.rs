@@ -12,21 +12,25 @@
 mod arguments;
 mod client;
 mod commands;
+mod demo;
 mod error;
 mod exit;
 mod json;
 mod payloads;
+mod queue;
 mod render;
 mod screen;
 mod signals;
 mod summary;
+mod work_item;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use helix_agent::LAUNCHER_SUBCOMMAND;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, ColorChoice, Command, OutputFormat};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::screen::Screen;
@@ -34,6 +38,13 @@ use crate::screen::Screen;
 /// Runs the program with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Before anything that could start a thread: a launcher forks.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == LAUNCHER_SUBCOMMAND)
+    {
+        return launch();
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -51,6 +62,9 @@ pub fn main() -> ExitCode {
         arguments.common.color,
         arguments.common.output(),
     ));
+    if let Command::Up(up) = &arguments.command {
+        commands::up::log(up);
+    }
     let outcome = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -72,6 +86,18 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Turns this process into the launcher of an agent of `helix up`.
+fn launch() -> ExitCode {
+    let Err(error) = helix_agent::launcher_main() else {
+        return Exit::Success.into();
+    };
+    let error = Error::Launcher {
+        cause: error.to_string(),
+    };
+    Screen::new(ColorChoice::Never, OutputFormat::Text).error(&error);
+    error.exit().into()
+}
+
 async fn dispatch(arguments: Arguments, screen: &Arc<Screen>) -> Result<Exit, Error> {
     let common = &arguments.common;
     match arguments.command {
@@ -82,6 +108,7 @@ async fn dispatch(arguments: Arguments, screen: &Arc<Screen>) -> Result<Exit, Er
         Command::Ps(ps) => commands::ps::execute(common, ps, screen).await,
         Command::Capacity(capacity) => commands::capacity::execute(common, capacity, screen).await,
         Command::Drain(drain) => commands::drain::execute(common, drain, screen).await,
+        Command::Up(up) => commands::up::execute(common, up, screen).await,
         Command::Resume => commands::resume::execute(common, screen).await,
     }
 }

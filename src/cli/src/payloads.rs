@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use uuid::Uuid;
 use walkdir::WalkDir;
+use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
@@ -171,7 +172,9 @@ impl Payloads {
             .map_err(write)?;
         let archive = home.path().join(format!("{}.zip", Uuid::new_v4().simple()));
         let mut file = File::create_new(&archive).map_err(write)?;
-        pack(directory, &mut file)?;
+        let mut packer = Packer::new(&mut file);
+        packer.directory(directory, &[])?;
+        packer.finish()?;
         file.set_permissions(Permissions::from_mode(0o644))
             .map_err(write)?;
         self.archives.push(home);
@@ -179,59 +182,116 @@ impl Payloads {
     }
 }
 
-/// Writes everything below `directory` into `archive`, in the order of names.
-pub(crate) fn pack<W: Write + Seek>(directory: &Path, archive: W) -> Result<(), PayloadError> {
-    let mut zip = ZipWriter::new(io::BufWriter::new(archive));
-    let walk = WalkDir::new(directory).min_depth(1).sort_by_file_name();
-    for entry in walk {
-        let entry = entry.map_err(|source| PayloadError::Walk { source })?;
-        add(&mut zip, directory, &entry)?;
-    }
-    let finished = zip.finish().map_err(|error| PayloadError::Write {
-        source: error.into(),
-    })?;
-    finished.into_inner().map_err(|error| PayloadError::Write {
-        source: error.into_error(),
-    })?;
-    Ok(())
-}
-
-fn add<W: Write + Seek>(
-    zip: &mut ZipWriter<W>,
-    directory: &Path,
-    entry: &walkdir::DirEntry,
-) -> Result<(), PayloadError> {
-    let path = entry.path();
-    let read = |source| PayloadError::Read {
+/// A payload of the archive at `path`, an absolute path. Reads all of it.
+pub(crate) fn of_archive(path: &Path) -> Result<wire::Payload, PayloadError> {
+    let sha256 = digest(path).map_err(|source| PayloadError::Read {
         path: path.to_owned(),
         source,
-    };
-    let write = |error: zip::result::ZipError| PayloadError::Write {
-        source: error.into(),
-    };
-    let relative = path.strip_prefix(directory).unwrap_or(path);
-    let name = text(relative)?;
-    let metadata = fs::symlink_metadata(path).map_err(read)?;
-    let kind = metadata.file_type();
-    let options = SimpleFileOptions::default()
+    })?;
+    Ok(wire::Payload {
+        source: Some(payload::Source::Url(file_url(path))),
+        destination: String::new(),
+        sha256: sha256.to_vec(),
+    })
+}
+
+/// Writes a zip archive.
+pub(crate) struct Packer<W: Write + Seek> {
+    zip: ZipWriter<io::BufWriter<W>>,
+}
+
+impl<W: Write + Seek> Packer<W> {
+    /// An archive with nothing in it.
+    pub(crate) fn new(archive: W) -> Self {
+        Self {
+            zip: ZipWriter::new(io::BufWriter::new(archive)),
+        }
+    }
+
+    /// Adds everything below `directory` in the order of names, save what lies
+    /// in it under one of the names `left_out`.
+    pub(crate) fn directory(
+        &mut self,
+        directory: &Path,
+        left_out: &[&str],
+    ) -> Result<(), PayloadError> {
+        let is_wanted = |entry: &walkdir::DirEntry| {
+            entry.depth() != 1 || !left_out.iter().any(|name| entry.file_name() == *name)
+        };
+        let walk = WalkDir::new(directory).min_depth(1).sort_by_file_name();
+        for entry in walk.into_iter().filter_entry(is_wanted) {
+            let entry = entry.map_err(|source| PayloadError::Walk { source })?;
+            self.entry(directory, entry.path())?;
+        }
+        Ok(())
+    }
+
+    /// Adds a file with these permissions.
+    pub(crate) fn file(
+        &mut self,
+        name: &str,
+        permissions: u32,
+        content: &[u8],
+    ) -> Result<(), PayloadError> {
+        self.zip
+            .start_file(name, options(permissions))
+            .map_err(zip_error)?;
+        self.zip
+            .write_all(content)
+            .map_err(|source| PayloadError::Write { source })
+    }
+
+    /// Completes the archive.
+    pub(crate) fn finish(self) -> Result<(), PayloadError> {
+        let write = |source| PayloadError::Write { source };
+        let buffer = self.zip.finish().map_err(zip_error)?;
+        buffer
+            .into_inner()
+            .map_err(|error| write(error.into_error()))?
+            .flush()
+            .map_err(write)
+    }
+
+    fn entry(&mut self, directory: &Path, path: &Path) -> Result<(), PayloadError> {
+        let read = |source| PayloadError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let name = text(path.strip_prefix(directory).unwrap_or(path))?;
+        let metadata = fs::symlink_metadata(path).map_err(read)?;
+        let kind = metadata.file_type();
+        let options = options(metadata.permissions().mode() & 0o777)
+            .large_file(metadata.len() >= u64::from(u32::MAX));
+        if kind.is_dir() {
+            self.zip.add_directory(name, options).map_err(zip_error)
+        } else if kind.is_symlink() {
+            let target = fs::read_link(path).map_err(read)?;
+            self.zip
+                .add_symlink(name, text(&target)?, options)
+                .map_err(zip_error)
+        } else if kind.is_file() {
+            let mut file = File::open(path).map_err(read)?;
+            self.zip.start_file(name, options).map_err(zip_error)?;
+            copy(&mut file, &mut self.zip, path)
+        } else {
+            Err(PayloadError::Special {
+                path: path.to_owned(),
+            })
+        }
+    }
+}
+
+/// The same for every file of the same mode, whenever it is packed.
+fn options(permissions: u32) -> SimpleFileOptions {
+    SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
         .last_modified_time(DateTime::default())
-        .unix_permissions(metadata.permissions().mode() & 0o777)
-        .large_file(metadata.len() >= u64::from(u32::MAX));
-    if kind.is_dir() {
-        zip.add_directory(name, options).map_err(write)
-    } else if kind.is_symlink() {
-        let target = fs::read_link(path).map_err(read)?;
-        zip.add_symlink(name, text(&target)?, options)
-            .map_err(write)
-    } else if kind.is_file() {
-        let mut file = File::open(path).map_err(read)?;
-        zip.start_file(name, options).map_err(write)?;
-        copy(&mut file, zip, path)
-    } else {
-        Err(PayloadError::Special {
-            path: path.to_owned(),
-        })
+        .unix_permissions(permissions)
+}
+
+fn zip_error(error: ZipError) -> PayloadError {
+    PayloadError::Write {
+        source: error.into(),
     }
 }
 
@@ -307,6 +367,12 @@ mod tests {
         directory
     }
 
+    fn pack(directory: &Path, archive: impl Write + Seek) -> Result<(), PayloadError> {
+        let mut packer = Packer::new(archive);
+        packer.directory(directory, &[])?;
+        packer.finish()
+    }
+
     fn packed(directory: &Path) -> Vec<u8> {
         let mut archive = Cursor::new(Vec::new());
         pack(directory, &mut archive).unwrap();
@@ -343,6 +409,24 @@ mod tests {
                 expect("link", 0o120_000, true, "b/run.sh"),
             ]
         );
+    }
+
+    #[test]
+    fn what_is_left_out_is_left_out_at_the_top_only() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("a/a")).unwrap();
+        fs::create_dir_all(directory.path().join("b/a")).unwrap();
+        let mut archive = Cursor::new(Vec::new());
+        let mut packer = Packer::new(&mut archive);
+        packer.directory(directory.path(), &["a"]).unwrap();
+        packer.file("c", 0o755, b"content").unwrap();
+        packer.finish().unwrap();
+        let zip = zip::ZipArchive::new(archive).unwrap();
+        let names: Vec<_> = zip
+            .file_names()
+            .map(|name| name.unwrap().into_owned())
+            .collect();
+        assert_eq!(names, ["b/", "b/a/", "c"]);
     }
 
     #[test]

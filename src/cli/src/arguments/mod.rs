@@ -7,6 +7,7 @@ pub(crate) mod payload;
 mod run;
 pub(crate) mod values;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::exit::EXIT_CODES;
 #[derive(Debug, Parser)]
 #[command(
     name = "helix",
-    version,
+    version = helix_telemetry::VERSION,
     propagate_version = true,
     after_help = "`helix help COMMAND` explains a command and gives examples.",
     after_long_help = EXIT_CODES,
@@ -153,6 +154,8 @@ pub(crate) enum Command {
     Drain(DrainArguments),
     /// Let a drained agent take work again.
     Resume,
+    /// Start an agent on this machine, with nothing to set up.
+    Up(UpArguments),
 }
 
 /// Follow an attempt, running or ended.
@@ -252,6 +255,36 @@ pub(crate) struct DrainArguments {
     /// Why, for other operators.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) reason: String,
+}
+
+/// Start an agent on this machine, with nothing to set up.
+///
+/// It needs no configuration and no root, listens on loopback only, and keeps
+/// everything in one directory. Ctrl-C takes nothing new and waits for what runs;
+/// a second one leaves at once, and the next `helix up` takes up what still runs.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  helix up
+  helix up --demo
+  helix up --listen 127.0.0.1:7430 --directory ./agent --slots 8")]
+pub(crate) struct UpArguments {
+    /// Where to listen, on loopback; port 0 lets the system choose.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7420")]
+    pub(crate) listen: SocketAddr,
+    /// Where everything is kept [default: below the user's state directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Work items that run at one time [default: one for each processor].
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) slots: Option<u32>,
+    /// Run real test suites through the agent out of a small queue, and end.
+    ///
+    /// Takes the sources of crates that cargo has downloaded before, needs no
+    /// network, and leaves nothing behind unless a directory is given. The
+    /// system chooses the port.
+    #[arg(long, conflicts_with = "listen")]
+    pub(crate) demo: bool,
 }
 
 #[cfg(test)]

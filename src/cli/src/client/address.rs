@@ -1,7 +1,7 @@
 //! The address of an agent.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tonic::transport::Uri;
 
@@ -78,6 +78,21 @@ impl Address {
     /// Whether the agent shares this machine, and so its files.
     pub(crate) fn is_loopback(&self) -> bool {
         is_loopback(&self.host)
+    }
+}
+
+impl From<SocketAddr> for Address {
+    /// Without TLS.
+    fn from(socket: SocketAddr) -> Self {
+        let host = match socket.ip() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        };
+        Self {
+            scheme: Scheme::Http,
+            host,
+            port: socket.port(),
+        }
     }
 }
 

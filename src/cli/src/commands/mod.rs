@@ -8,5 +8,5 @@ pub(crate) mod logs;
 pub(crate) mod ps;
 pub(crate) mod resume;
 pub(crate) mod run;
+pub(crate) mod up;
 mod view;
-mod work_item;

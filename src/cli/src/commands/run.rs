@@ -9,7 +9,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::view::{Stopped, View, Voice};
-use super::work_item::{Numbers, Template};
 use crate::arguments::{Common, OutputFormat, RunArguments};
 use crate::client::answer::{Answer, Refusal};
 use crate::client::follow::Follower;
@@ -17,10 +16,12 @@ use crate::client::{Backoff, Client, Connection, to_wire};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::json::Notice;
+use crate::queue::Numbers;
 use crate::render::{text, units};
 use crate::screen::Screen;
 use crate::signals::Interrupts;
 use crate::summary::{End, Summary};
+use crate::work_item::Template;
 
 /// Cancel, kill, leave.
 const PATIENCE: u32 = 3;

@@ -54,6 +54,18 @@ pub(crate) enum Notice<'a> {
     Draining { running: u32 },
     /// The agent was asked to take work again.
     Resumed { ready: bool },
+    /// A work item of the demonstration went somewhere.
+    Queue {
+        name: &'a str,
+        event: &'a str,
+        message: &'a str,
+    },
+    /// An agent listens.
+    Up {
+        address: String,
+        directory: String,
+        slots: u32,
+    },
     /// The program failed.
     Error {
         exit_code: u8,

@@ -30,13 +30,18 @@ pub(crate) fn kind_style(kind: VerdictKind) -> Style {
 
 /// The verdict in its colour, with its sentence: `failed: 2 tests failed`.
 pub(crate) fn sentence(verdict: &Verdict, palette: Palette) -> String {
-    let kind = kind_text(verdict.kind());
+    let word = kind_text(verdict.kind());
     let kind = match kind_style(verdict.kind()) {
-        Style::Good => palette.green(kind).to_string(),
-        Style::Bad => palette.red(kind).to_string(),
-        Style::Odd | Style::Faint | Style::Normal => palette.yellow(kind).to_string(),
+        Style::Good => palette.green(word).to_string(),
+        Style::Bad => palette.red(word).to_string(),
+        Style::Odd | Style::Faint | Style::Normal => palette.yellow(word).to_string(),
     };
-    match verdict.message.as_str() {
+    // The sentence may begin with the same word.
+    let message = verdict
+        .message
+        .strip_prefix(word)
+        .unwrap_or(&verdict.message);
+    match message.trim_start_matches([':', ' ']) {
         "" => kind,
         message => format!("{kind}: {}", text::line(message, 500)),
     }

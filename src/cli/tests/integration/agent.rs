@@ -37,7 +37,7 @@ pub(crate) enum Part {
 #[derive(Debug, Clone)]
 pub(crate) enum Move {
     /// Goes on in the history.
-    Send(AttemptEvent),
+    Send(Box<AttemptEvent>),
     /// Breaks the stream that is played.
     Break(Code),
     /// Ends the stream in order, too early.
@@ -50,7 +50,10 @@ pub(crate) enum Move {
 
 /// All of `events`, one after the other.
 pub(crate) fn send(events: Vec<AttemptEvent>) -> Vec<Move> {
-    events.into_iter().map(Move::Send).collect()
+    events
+        .into_iter()
+        .map(|event| Move::Send(Box::new(event)))
+        .collect()
 }
 
 /// How well it keeps the promise of Attach.
@@ -84,8 +87,11 @@ pub(crate) struct State {
     pub(crate) capacity: watch::Sender<Capacity>,
     pub(crate) drains: Mutex<Vec<String>>,
     /// Called with each work item while the client waits for the answer.
-    pub(crate) on_offer: Mutex<Option<Box<dyn FnMut(&WorkItem) + Send>>>,
+    pub(crate) on_offer: Mutex<Option<OnOffer>>,
 }
+
+/// What a test does while the client waits for the answer to its offer.
+pub(crate) type OnOffer = Box<dyn FnMut(&WorkItem) + Send>;
 
 #[derive(Debug, Default)]
 struct Attempt {
@@ -200,8 +206,8 @@ impl State {
                 let next = attempt.lock().unwrap().rest.pop_front();
                 match next {
                     Some(Move::Send(event)) => {
-                        attempt.lock().unwrap().played.push(event.clone());
-                        let Some(event) = unseen(event, after_event, console_offset) else {
+                        attempt.lock().unwrap().played.push(event.as_ref().clone());
+                        let Some(event) = unseen(*event, after_event, console_offset) else {
                             continue;
                         };
                         if sender.send(Ok(event)).await.is_err() {

@@ -9,3 +9,4 @@ mod program;
 mod running;
 mod terminal;
 mod tls;
+mod up;

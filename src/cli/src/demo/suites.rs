@@ -1,0 +1,337 @@
+//! Test suites that are on this machine anyhow, as work items.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use helix_proto::agent::v1::{
+    Argv, Command, Delivery, EnvironmentVariable, Limits, Requirement, WorkItem, command,
+};
+use uuid::Uuid;
+
+use super::DemoError;
+use crate::client::to_wire;
+use crate::payloads::{Packer, PayloadError, of_archive};
+
+/// Crates whose tests need nothing but themselves and pass without network.
+const PLAIN: [&str; 5] = ["strsim", "heck", "percent-encoding", "unicase", "untrusted"];
+/// Its tests call the compiler, so that a machine without one fails them.
+const NEEDS_COMPILER: &str = "autocfg";
+/// Its tests are never run: no machine here has what is asked for.
+const NEEDS_MORE: &str = "scopeguard";
+
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(180);
+
+/// How cargo is told to run each test binary.
+const CARGO_CONFIG: &str = "[target.'cfg(all())']\nrunner = '.cargo/junit.sh'\n";
+/// Has a test binary write its results where an agent looks for them. The names
+/// end as agents expect it, and each binary has a file of its own.
+const RUNNER: &str = "\
+#!/bin/sh
+name=${1##*/}
+RUSTC=${LATE_RUSTC:-rustc}
+# The report is unstable; this is the word that lets a stable test binary write it.
+RUSTC_BOOTSTRAP=1
+export RUSTC RUSTC_BOOTSTRAP
+exec \"$@\" -Z unstable-options --format junit \\
+    >\"$name-testResults.xml\" 2>\"$HELIX_WORKITEM_UPLOAD_ROOT/$name.stderr.txt\"
+";
+
+/// The Rust of this machine.
+#[derive(Debug, Clone)]
+pub(super) struct Toolchain {
+    /// The compiler itself, not a proxy for it.
+    pub(super) rustc: PathBuf,
+    /// Where cargo keeps what it downloaded.
+    pub(super) cargo_home: PathBuf,
+    path: OsString,
+}
+
+/// The sources of a crate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Suite {
+    /// The crate's name.
+    name: String,
+    version: String,
+    directory: PathBuf,
+}
+
+/// A work item of the demonstration.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// What people see.
+    pub(super) name: String,
+    /// What is meant to become of it.
+    pub(super) expected: Expected,
+    /// Without the numbers of an attempt.
+    pub(super) work_item: WorkItem,
+}
+
+/// What is meant to become of a work item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// It passes on its first delivery.
+    Passes,
+    /// It fails, is requeued, and passes.
+    PassesOnRetry,
+    /// It is refused for good.
+    Refused,
+}
+
+impl Toolchain {
+    /// Asks `rustc`, or what the environment names instead.
+    pub(super) async fn find() -> Result<Self, DemoError> {
+        let program = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+        let output = tokio::process::Command::new(&program)
+            .args(["--print", "sysroot"])
+            .output()
+            .await
+            .map_err(|source| DemoError::NoToolchain {
+                program: program.clone(),
+                source,
+            })?;
+        let bin = Path::new(String::from_utf8_lossy(&output.stdout).trim_end()).join("bin");
+        let rustc = bin.join("rustc");
+        if !output.status.success() || !rustc.is_file() {
+            return Err(DemoError::OddToolchain { program });
+        }
+        let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(
+            || std::env::home_dir().unwrap_or_default().join(".cargo"),
+            PathBuf::from,
+        );
+        // Work items see no proxies of rustup, which would look for a home.
+        let own = std::env::var_os("PATH").unwrap_or_default();
+        let all = std::iter::once(bin).chain(std::env::split_paths(&own));
+        let path = std::env::join_paths(all).map_err(|_| DemoError::OddToolchain {
+            program: program.clone(),
+        })?;
+        Ok(Self {
+            rustc,
+            cargo_home,
+            path,
+        })
+    }
+}
+
+/// The suites that are there, in the order in which they are to run.
+pub(super) fn find_suites(cargo_home: &Path) -> Result<Vec<Suite>, DemoError> {
+    let below = cargo_home.join("registry/src");
+    let plain: Vec<Suite> = PLAIN
+        .iter()
+        .filter_map(|name| find_suite(&below, name))
+        .collect();
+    let others = [NEEDS_COMPILER, NEEDS_MORE].map(|name| (name, find_suite(&below, name)));
+    let missing: Vec<String> = others
+        .iter()
+        .filter(|(_, suite)| suite.is_none())
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
+    if plain.is_empty() || !missing.is_empty() {
+        let missing = if missing.is_empty() {
+            PLAIN.map(str::to_owned).to_vec()
+        } else {
+            missing
+        };
+        return Err(DemoError::NoSources { missing, below });
+    }
+    // The one that will come again is early, so that its way can be watched.
+    let mut suites: Vec<Suite> = others.into_iter().filter_map(|(_, suite)| suite).collect();
+    suites.extend(plain);
+    Ok(suites)
+}
+
+/// The newest version of the crate `name` in any registry's directory.
+fn find_suite(below: &Path, name: &str) -> Option<Suite> {
+    let mut newest: Option<([u64; 3], Suite)> = None;
+    let registries = fs::read_dir(below).ok()?.filter_map(Result::ok);
+    for entry in registries
+        .filter_map(|registry| fs::read_dir(registry.path()).ok())
+        .flatten()
+    {
+        let Ok(entry) = entry else { continue };
+        let directory = entry.path();
+        let file_name = entry.file_name();
+        let Some((number, version)) = file_name
+            .to_str()
+            .and_then(|text| text.strip_prefix(name)?.strip_prefix('-'))
+            .and_then(|version| Some((release(version)?, version.to_owned())))
+        else {
+            continue;
+        };
+        let newer = newest.as_ref().is_none_or(|(known, _)| number > *known);
+        // Cargo marks with a file what it has unpacked to the end.
+        if newer && directory.join(".cargo-ok").is_file() {
+            newest = Some((
+                number,
+                Suite {
+                    name: name.to_owned(),
+                    version,
+                    directory,
+                },
+            ));
+        }
+    }
+    newest.map(|(_, suite)| suite)
+}
+
+/// The numbers of a version that is no pre-release.
+fn release(version: &str) -> Option<[u64; 3]> {
+    let plain = version.split_once('+').map_or(version, |(plain, _)| plain);
+    let mut parts = plain.split('.').map(|part| part.parse::<u64>().ok());
+    let numbers = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(numbers)
+}
+
+/// Packs each suite into `files`, as a work item. The one that calls the compiler
+/// looks for it at `compiler`.
+pub(super) fn work_items(
+    suites: &[Suite],
+    toolchain: &Toolchain,
+    files: &Path,
+    compiler: &Path,
+) -> Result<Vec<Item>, DemoError> {
+    let job_id = format!("demo-{}", Uuid::new_v4().simple());
+    suites
+        .iter()
+        .map(|suite| work_item(suite, toolchain, files, compiler, &job_id))
+        .collect()
+}
+
+fn work_item(
+    suite: &Suite,
+    toolchain: &Toolchain,
+    files: &Path,
+    compiler: &Path,
+    job_id: &str,
+) -> Result<Item, DemoError> {
+    let archive = files.join(format!("{}-{}.zip", suite.name, suite.version));
+    let failed = |source| DemoError::Pack {
+        directory: suite.directory.clone(),
+        source,
+    };
+    pack(suite, &archive).map_err(failed)?;
+    let payload = of_archive(&archive).map_err(failed)?;
+    let expected = match suite.name.as_str() {
+        NEEDS_COMPILER => Expected::PassesOnRetry,
+        NEEDS_MORE => Expected::Refused,
+        _ => Expected::Passes,
+    };
+    let mut environment = vec![
+        variable("PATH", &toolchain.path.to_string_lossy()),
+        variable("CARGO_HOME", &toolchain.cargo_home.to_string_lossy()),
+        variable("CARGO_TARGET_DIR", "target"),
+    ];
+    if expected == Expected::PassesOnRetry {
+        environment.push(variable("LATE_RUSTC", &compiler.to_string_lossy()));
+    }
+    let requirements = match expected {
+        Expected::Refused => {
+            vec![Requirement {
+                name: "quantum-processor".to_owned(),
+                range: ">=2".to_owned(),
+            }]
+        }
+        Expected::Passes | Expected::PassesOnRetry => Vec::new(),
+    };
+    let arguments = ["cargo", "test", "--offline", "--tests", "--no-fail-fast"].map(str::to_owned);
+    let name = format!("{} {}", suite.name, suite.version);
+    let work_item = WorkItem {
+        work_item_id: format!(
+            "{}-{}",
+            suite.name,
+            &Uuid::new_v4().simple().to_string()[..8]
+        ),
+        job_id: job_id.to_owned(),
+        friendly_name: name.clone(),
+        command: Some(Command {
+            kind: Some(command::Kind::Argv(Argv {
+                arguments: arguments.to_vec(),
+            })),
+            ..Command::default()
+        }),
+        environment,
+        payloads: vec![payload],
+        limits: Some(Limits {
+            wall_timeout: Some(to_wire(TIMEOUT)),
+            ..Limits::default()
+        }),
+        requirements,
+        delivery: Some(Delivery {
+            number: 1,
+            queue_max_delivery_count: 3,
+            retries_requested: 1,
+            retries_used: None,
+        }),
+        ..WorkItem::default()
+    };
+    Ok(Item {
+        name,
+        expected,
+        work_item,
+    })
+}
+
+/// The sources as they are, and how their results are to be written. Their lock
+/// file stays behind, as it speaks of crates that only their authors need.
+fn pack(suite: &Suite, archive: &Path) -> Result<(), PayloadError> {
+    let file = File::create(archive).map_err(|source| PayloadError::Write { source })?;
+    let mut packer = Packer::new(file);
+    packer.directory(&suite.directory, &["Cargo.lock", ".cargo", "target"])?;
+    packer.file(".cargo/config.toml", 0o644, CARGO_CONFIG.as_bytes())?;
+    packer.file(".cargo/junit.sh", 0o755, RUNNER.as_bytes())?;
+    packer.finish()
+}
+
+fn variable(name: &str, value: &str) -> EnvironmentVariable {
+    EnvironmentVariable {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(home: &Path, registry: &str, name: &str) {
+        let directory = home.join("registry/src").join(registry).join(name);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(".cargo-ok"), "").unwrap();
+    }
+
+    #[test]
+    fn the_newest_release_in_any_registry_is_found() {
+        let home = tempfile::tempdir().unwrap();
+        add(home.path(), "one", "strsim-0.9.3");
+        add(home.path(), "two", "strsim-0.11.1");
+        add(home.path(), "two", "strsim-0.12.0-rc.1");
+        add(home.path(), "two", "strsim-extra-9.0.0");
+        let half_unpacked = home.path().join("registry/src/two/strsim-0.99.0");
+        fs::create_dir_all(half_unpacked).unwrap();
+        let suite = find_suite(&home.path().join("registry/src"), "strsim").unwrap();
+        assert_eq!(
+            (suite.name.as_str(), suite.version.as_str()),
+            ("strsim", "0.11.1")
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        add(home.path(), "one", "strsim-0.11.1");
+        add(home.path(), "one", "scopeguard-1.2.0");
+        let error = find_suites(home.path()).unwrap_err();
+        let DemoError::NoSources { missing, .. } = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(missing, &[NEEDS_COMPILER]);
+        assert!(error.hint().is_some());
+        add(home.path(), "one", "autocfg-1.5.1");
+        let names: Vec<_> = find_suites(home.path())
+            .unwrap()
+            .into_iter()
+            .map(|suite| suite.name)
+            .collect();
+        assert_eq!(names, ["autocfg", "scopeguard", "strsim"]);
+    }
+}
