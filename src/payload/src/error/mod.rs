@@ -255,6 +255,11 @@ impl Error {
         }
     }
 
+    /// Whether it is for want of space on a disk of this machine.
+    pub fn is_out_of_space(&self) -> bool {
+        matches!(self, Self::DiskFull { .. } | Self::LowSpace { .. })
+    }
+
     /// The whole chain in one line, causes after colons.
     pub fn chain(&self) -> String {
         chain_of(self)

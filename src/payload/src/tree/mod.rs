@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::blocking;
 use crate::error::Error;
 
-pub(crate) use survey::{Links, survey};
+pub(crate) use survey::{Links, survey, survey_with};
 
 /// How much one tree may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

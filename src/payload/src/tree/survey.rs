@@ -27,6 +27,17 @@ pub(crate) fn survey(
     limits: TreeLimits,
     cancellation: &CancellationToken,
 ) -> Result<Placed, Error> {
+    survey_with(root, links, limits, cancellation, |_, _| {})
+}
+
+/// The same, telling `visit` of each entry: where it is below the root, and what.
+pub(crate) fn survey_with(
+    root: &Path,
+    links: Links,
+    limits: TreeLimits,
+    cancellation: &CancellationToken,
+    mut visit: impl FnMut(&Path, EntryKind),
+) -> Result<Placed, Error> {
     let top = Directory::open(root).map_err(|error| Error::io("open", root, error))?;
     let mut found = Placed::default();
     let mut open = vec![Level::read(top, PathBuf::new(), root)?];
@@ -52,7 +63,9 @@ pub(crate) fn survey(
                 },
             ));
         }
-        match kind_of(&status) {
+        let kind = kind_of(&status);
+        visit(&place, kind);
+        match kind {
             EntryKind::File => {
                 found.bytes = found
                     .bytes

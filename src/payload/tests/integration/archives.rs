@@ -213,6 +213,10 @@ pub fn crc(content: &[u8]) -> u32 {
     crc.sum()
 }
 
+fn half(number: usize) -> u16 {
+    u16::try_from(number).unwrap()
+}
+
 fn narrow(size: u64, width: Width) -> u32 {
     match width {
         Width::Zip32 => u32::try_from(size).unwrap(),
@@ -259,8 +263,8 @@ pub fn zip(entries: &[ZipEntry]) -> Vec<u8> {
         ] {
             out.extend(word.to_le_bytes());
         }
-        out.extend((entry.name.len() as u16).to_le_bytes());
-        out.extend((local_extra.len() as u16).to_le_bytes());
+        out.extend(half(entry.name.len()).to_le_bytes());
+        out.extend(half(local_extra.len()).to_le_bytes());
         out.extend(&entry.name);
         out.extend(local_extra);
         out.extend(&entry.stored);
@@ -269,7 +273,7 @@ pub fn zip(entries: &[ZipEntry]) -> Vec<u8> {
             out.extend(entry.crc.to_le_bytes());
             for size in [stored, entry.size] {
                 match entry.width {
-                    Width::Zip32 => out.extend((size as u32).to_le_bytes()),
+                    Width::Zip32 => out.extend(narrow(size, Width::Zip32).to_le_bytes()),
                     Width::Zip64 => out.extend(size.to_le_bytes()),
                 }
             }
@@ -293,7 +297,7 @@ pub fn zip(entries: &[ZipEntry]) -> Vec<u8> {
         ] {
             directory.extend(word.to_le_bytes());
         }
-        for half in [entry.name.len() as u16, extra.len() as u16, 0, 0, 0] {
+        for half in [half(entry.name.len()), half(extra.len()), 0, 0, 0] {
             directory.extend(half.to_le_bytes());
         }
         directory.extend(entry.external.to_le_bytes());
@@ -321,11 +325,25 @@ pub fn zip(entries: &[ZipEntry]) -> Vec<u8> {
     }
     out.extend(b"PK\x05\x06");
     out.extend([0; 4]);
-    let count = if wide { u16::MAX } else { entries.len() as u16 };
+    let count = if wide { u16::MAX } else { half(entries.len()) };
     out.extend(count.to_le_bytes());
     out.extend(count.to_le_bytes());
-    out.extend(if wide { u32::MAX } else { length as u32 }.to_le_bytes());
-    out.extend(if wide { u32::MAX } else { start as u32 }.to_le_bytes());
+    out.extend(
+        if wide {
+            u32::MAX
+        } else {
+            narrow(length, Width::Zip32)
+        }
+        .to_le_bytes(),
+    );
+    out.extend(
+        if wide {
+            u32::MAX
+        } else {
+            narrow(start, Width::Zip32)
+        }
+        .to_le_bytes(),
+    );
     out.extend([0; 2]);
     out
 }
@@ -396,11 +414,6 @@ impl Tar {
             text.extend(format!("{length}{body}").into_bytes());
         }
         self.entry(b'x', "pax", &text)
-    }
-
-    /// The bytes so far, without an end mark.
-    pub fn open_ended(self) -> Vec<u8> {
-        self.0
     }
 
     pub fn end(mut self) -> Vec<u8> {

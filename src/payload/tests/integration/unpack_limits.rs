@@ -22,6 +22,9 @@ fn three_files() -> [Vec<u8>; 2] {
     ]
 }
 
+/// How a limit is tightened, what it then says, and of which entry.
+type Case<'a> = (fn(&mut UnpackOptions), Limit, Option<&'a str>);
+
 #[test]
 fn each_limit_holds_exactly() {
     for archive in three_files() {
@@ -32,7 +35,7 @@ fn each_limit_holds_exactly() {
         scene.options.limits.max_depth = 1;
         scene.unpack_fine(&archive);
         assert_eq!(scene.names(), ["a", "b", "c"]);
-        let cases: [(fn(&mut UnpackOptions), Limit, Option<&str>); 3] = [
+        let cases: [Case<'_>; 3] = [
             (
                 |options| options.limits.max_entries = 2,
                 Limit::Entries { count: 2 },

@@ -1,13 +1,9 @@
-//! One git commit becomes a tree.
+//! How a commit is checked out, and how much it may be.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use crate::error::Error;
 use crate::progress::ProgressSender;
-use crate::source::GitSource;
 
 /// How a commit is checked out.
 #[derive(Clone, Debug)]
@@ -58,16 +54,16 @@ pub enum GitDirectory {
     Keep,
 }
 
-/// Checks out the commit of `source` into the directory `destination`, which must be empty or
-/// missing.
-pub async fn checkout(
-    source: &GitSource,
-    destination: &Path,
-    options: &GitOptions,
-    cancellation: &CancellationToken,
-) -> Result<(), Error> {
-    let _ = (source, destination, options, cancellation);
-    unimplemented!()
+impl GitTransport {
+    /// The scheme of the addresses it is for.
+    pub(super) fn scheme(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http => "http",
+            Self::Ssh => "ssh",
+            Self::File => "file",
+        }
+    }
 }
 
 impl Default for GitOptions {
