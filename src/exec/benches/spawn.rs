@@ -1,10 +1,11 @@
 //! What supervision costs, against the same done by a bare loop in the same run.
 //!
-//! Prints launches per second (launcher, supervisor and spool, from making the spool to its final
+//! Prints the time of a launch (launcher, supervisor and spool, from making the spool to its final
 //! status) against spawn, pipe and wait; the throughput of output into the spool against reading a
 //! pipe and appending to a file; and the memory of an idle supervisor. Rounds alternate and the
 //! median of their ratios counts, so that other load on the machine hits both sides.
 //!
+//! With `spawn`, `output` or `memory` as an argument only that part is run.
 //! `HELIX_BENCH_DIR` says where the spools go, the temporary directory by default.
 #![expect(
     clippy::print_stdout,
@@ -39,19 +40,38 @@ fn main() {
     }
     .expect("a directory for the spools");
     let mut bench = Bench::start(directory);
+    // What cargo itself passes along begins with a dash.
+    let wanted = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
+    let is_wanted = |part| wanted.as_deref().is_none_or(|wanted| wanted == part);
+    if is_wanted("spawn") {
+        spawn(&mut bench);
+    }
+    if is_wanted("output") {
+        output(&mut bench);
+    }
+    if is_wanted("memory") {
+        bench.memory();
+    }
+}
+
+fn spawn(bench: &mut Bench) {
     println!("one at a time, {ROUNDS} rounds of {LAUNCHES} times `/bin/true`:");
-    let bare = || (0..LAUNCHES).for_each(|_| run_bare(&["/bin/true"], &mut std::io::sink()));
     compare(
-        &mut bench,
+        bench,
         |seconds| format!("{:7.0} µs each", seconds * 1e6 / f64::from(LAUNCHES)),
-        |_| bare(),
+        |_| (0..LAUNCHES).for_each(|_| run_bare(&["/bin/true"], &mut std::io::sink())),
         |bench| (0..LAUNCHES).for_each(|_| bench.run(&["/bin/true"], |_| {})),
-        Goal::AtMost(1.5),
+        1.5,
     );
+}
+
+fn output(bench: &mut Bench) {
     let count = format!("count={}", OUTPUT_BYTES >> 16);
     let writer = ["/bin/dd", "if=/dev/zero", "bs=64k", &count, "status=none"];
-    let rate = |seconds: f64| format!("{:7.0} MiB/s", 256.0 / seconds);
-    let cases: [(&str, fn(&mut LaunchRequest)); 3] = [
+    type Change = fn(&mut LaunchRequest);
+    let cases: [(&str, Change); 3] = [
         ("all of it kept", |request| {
             request.spool_limits.head_bytes = 1 << 30
         }),
@@ -68,22 +88,16 @@ fn main() {
             OUTPUT_BYTES >> 20
         );
         compare(
-            &mut bench,
-            rate,
+            bench,
+            |seconds| format!("{:7.0} MiB/s", 256.0 / seconds),
             |bench| {
                 let path = bench.directory.path().join("raw");
                 run_bare(&writer, &mut File::create(&path).expect("a file"));
-                std::fs::remove_file(path).expect("the file removed");
             },
             |bench| bench.run(&writer, change),
-            Goal::AtMost(1.0 / 0.8),
+            1.0 / 0.8,
         );
     }
-    bench.memory();
-}
-
-enum Goal {
-    AtMost(f64),
 }
 
 /// Alternates the two sides and prints what each took, and the ratio of their times.
@@ -92,12 +106,14 @@ fn compare(
     show: impl Fn(f64) -> String,
     bare: impl Fn(&mut Bench),
     supervised: impl Fn(&mut Bench),
-    goal: Goal,
+    goal: f64,
 ) {
     let time = |bench: &mut Bench, side: &dyn Fn(&mut Bench)| {
         let started = Instant::now();
         side(bench);
-        started.elapsed().as_secs_f64()
+        let elapsed = started.elapsed().as_secs_f64();
+        bench.clear();
+        elapsed
     };
     // Once without counting, so that caches are warm for both.
     time(bench, &bare);
@@ -112,7 +128,6 @@ fn compare(
     let bare = median(rounds.iter().map(|round| round.0).collect());
     let supervised = median(rounds.iter().map(|round| round.1).collect());
     let ratio = median(rounds.iter().map(|round| round.1 / round.0).collect());
-    let Goal::AtMost(goal) = goal;
     println!("  bare        {}", show(bare));
     println!("  supervised  {}", show(supervised));
     println!("  time ratio  {ratio:7.2}  (goal: at most {goal:.2})");
@@ -143,6 +158,7 @@ struct Bench {
     connection: UnixStream,
     child: Child,
     next: u64,
+    finished: Vec<PathBuf>,
 }
 
 impl Bench {
@@ -167,6 +183,7 @@ impl Bench {
             connection,
             child,
             next: 0,
+            finished: Vec::new(),
         }
     }
 
@@ -184,7 +201,14 @@ impl Bench {
             }
             status => panic!("no end: {status:?}"),
         }
-        std::fs::remove_dir_all(spool).expect("the spool removed");
+        self.finished.push(spool);
+    }
+
+    /// Removes the spools of a round; whoever runs items does that when there is time.
+    fn clear(&mut self) {
+        for spool in self.finished.drain(..) {
+            std::fs::remove_dir_all(spool).expect("the spool removed");
+        }
     }
 
     fn launch(

@@ -27,7 +27,7 @@ pub enum Notice {
         /// Bytes of the console produced so far, kept or not.
         console_bytes: u64,
     },
-    /// The tree is gone, the final status is on disk, and the supervisor is done with the spool.
+    /// The tree is gone, the final status is written, and the supervisor is done with the spool.
     Ended,
 }
 

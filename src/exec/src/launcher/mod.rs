@@ -81,6 +81,9 @@ pub fn run(config: &Config, listen: Listen) -> Result<(), LauncherError> {
     sys::mark_close_on_exec(3)
         .map_err(|error| LauncherError::new("keep its descriptors to itself", error))?;
     umask(Mode::from_bits_truncate(0o077));
+    // Known before the first fork, both are known to every supervisor.
+    sys::boot_id().map_err(|error| LauncherError::new("learn the name of this boot", error))?;
+    sys::ignored_signals();
     let (socket, made) = match listen {
         Listen::Path(path) => (
             Socket::Listening(make_socket(&path, config.client_uid)?),

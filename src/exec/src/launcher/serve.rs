@@ -122,8 +122,9 @@ impl Launcher<'_> {
             self.reply(client, &reply);
         }
         let mut requests = Vec::new();
+        let buffer = &mut self.buffer;
         self.clients
-            .retain_mut(|client| client.serve(&mut requests).is_ok());
+            .retain_mut(|client| client.serve(buffer, &mut requests).is_ok());
         for (client, Request::Launch { number, launch }) in requests {
             match self.launch(client, number, *launch) {
                 Ok(Side::Launcher(())) => {}
@@ -206,11 +207,7 @@ impl Launcher<'_> {
 
 impl Client {
     /// Writes what waits and reads what has come; an error when the client is of no more use.
-    fn serve(
-        &mut self,
-        buffer: &mut [u8],
-        requests: &mut Vec<(u64, Request)>,
-    ) -> io::Result<()> {
+    fn serve(&mut self, buffer: &mut [u8], requests: &mut Vec<(u64, Request)>) -> io::Result<()> {
         self.flush()?;
         match self.stream.read(buffer) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),

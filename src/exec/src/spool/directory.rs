@@ -13,10 +13,8 @@ use std::path::Path;
 
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::Mode;
-use nix::unistd::{
-    AccessFlags, Gid, Uid, UnlinkatFlags, faccessat, fchown, fchownat, geteuid, unlinkat,
-};
+use nix::sys::stat::{Mode, fstatat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, geteuid, unlinkat};
 
 use super::SpoolError;
 use super::layout;
@@ -32,7 +30,7 @@ pub(crate) struct Directory {
 
 impl Directory {
     /// Opens the directory at `path`, whose last part may not be a symbolic link.
-    pub(crate) fn open(path: &Path) -> Result<Self, SpoolError> {
+    pub(crate) fn at(path: &Path) -> Result<Self, SpoolError> {
         nix::fcntl::open(
             path,
             BASE | OFlag::O_DIRECTORY | OFlag::O_RDONLY,
@@ -63,23 +61,33 @@ impl Directory {
     /// Opens a file for reading.
     pub(crate) fn open_file(&self, name: &str) -> Result<File, SpoolError> {
         // Non-blocking, so that a fifo put in a file's place does not hold the reader.
-        self.openat(name, OFlag::O_RDONLY | OFlag::O_NONBLOCK)
+        self.open(name, OFlag::O_RDONLY | OFlag::O_NONBLOCK)
             .map_err(|source| system("open", name, source))
     }
 
     /// Makes a new empty file; one that is there already is an error.
     pub(crate) fn create_file(&self, name: &str) -> Result<File, SpoolError> {
-        self.openat(name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)
-            .and_then(|file| self.hand_over(file))
+        self.create(name)
             .map_err(|source| system("create", name, source))
     }
 
     /// Opens a file for writing at its start; made when it is absent.
     pub(crate) fn open_or_create_file(&self, name: &str) -> Result<File, SpoolError> {
-        match self.openat(name, OFlag::O_WRONLY | OFlag::O_NONBLOCK) {
+        match self.open(name, OFlag::O_WRONLY | OFlag::O_NONBLOCK) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.create_file(name),
             Err(source) => Err(system("open", name, source)),
             Ok(file) => Ok(file),
+        }
+    }
+
+    /// Makes an empty file; one that is there already is emptied.
+    pub(crate) fn create_or_empty_file(&self, name: &str) -> Result<File, SpoolError> {
+        match self.create(name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self
+                .open(name, OFlag::O_WRONLY | OFlag::O_NONBLOCK)
+                .and_then(|file| file.set_len(0).map(|()| file))
+                .map_err(|source| system("empty", name, source)),
+            result => result.map_err(|source| system("create", name, source)),
         }
     }
 
@@ -98,17 +106,12 @@ impl Directory {
         .map_err(|errno| system("hand over", name, errno.into()))
     }
 
-    /// An error when there is a file of that name.
-    pub(crate) fn require_absent(&self, name: &str) -> Result<(), SpoolError> {
-        match faccessat(
-            &self.descriptor,
-            name,
-            AccessFlags::F_OK,
-            AtFlags::AT_SYMLINK_NOFOLLOW,
-        ) {
-            Err(nix::Error::ENOENT) => Ok(()),
-            Ok(()) => Err(system("begin", name, io::ErrorKind::AlreadyExists.into())),
-            Err(errno) => Err(system("look for", name, errno.into())),
+    /// Size of a file in bytes; `None` when there is none.
+    pub(crate) fn length(&self, name: &str) -> Result<Option<u64>, SpoolError> {
+        match fstatat(&self.descriptor, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(u64::try_from(stat.st_size).unwrap_or(0))),
+            Err(nix::Error::ENOENT) => Ok(None),
+            Err(errno) => Err(system("look at", name, errno.into())),
         }
     }
 
@@ -149,14 +152,19 @@ impl Directory {
         list().map_err(|errno| system("list", ".", errno.into()))
     }
 
-    fn openat(&self, name: &str, flags: OFlag) -> io::Result<File> {
-        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        let file = File::from(openat(&self.descriptor, name, BASE | flags, mode)?);
+    fn open(&self, name: &str, flags: OFlag) -> io::Result<File> {
+        let file = File::from(openat(&self.descriptor, name, BASE | flags, Mode::empty())?);
         let metadata = file.metadata()?;
         if !metadata.is_file() || metadata.nlink() > 1 {
             return Err(io::Error::other("not a regular file with one name"));
         }
         Ok(file)
+    }
+
+    fn create(&self, name: &str) -> io::Result<File> {
+        let flags = BASE | OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+        let file = openat(&self.descriptor, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        self.hand_over(file.into())
     }
 
     fn hand_over(&self, file: File) -> io::Result<File> {

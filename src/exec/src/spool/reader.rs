@@ -87,7 +87,7 @@ impl SpoolReader {
     /// Opens the spool at `path`.
     pub fn open(path: &Path) -> Result<Self, SpoolError> {
         Ok(Self {
-            directory: Directory::open(path)?,
+            directory: Directory::at(path)?,
             current: None,
             time_resolution: Duration::from_millis(100),
         })

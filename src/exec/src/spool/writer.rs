@@ -10,14 +10,13 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::posix_fallocate;
-
 use super::directory::{Directory, system};
 use super::index::{RECORD_BYTES, Record, Stream};
 use super::layout::{self, SpoolLimits};
 use super::status::{Ended, Launched, SpoolProblem, Status};
 use super::time::UnixNanos;
 use super::{SpoolError, reader};
+use crate::sys;
 
 /// Pieces of one stream that follow each other more closely than this share an index record.
 const COALESCE_NANOSECONDS: u64 = 10_000_000;
@@ -81,14 +80,11 @@ impl SpoolWriter {
             .mode(0o700)
             .create(path)
             .map_err(|source| system("create", &path.to_string_lossy(), source))?;
-        let directory = Directory::open(path)?;
+        let directory = Directory::at(path)?;
         let room = directory.create_file(layout::STATUS_NEXT)?;
         let mut writer = Self::empty(directory, limits);
-        // Some file systems cannot; the final status then takes its chance like all else.
-        if let Err(errno @ (nix::Error::ENOSPC | nix::Error::EDQUOT)) =
-            posix_fallocate(&room, 0, STATUS_ROOM)
-        {
-            writer.note("set room aside for the status", &errno.into());
+        if let Err(error) = sys::set_room_aside(&room, STATUS_ROOM) {
+            writer.note("set room aside for the status", &error);
         }
         Ok(writer)
     }
@@ -96,15 +92,28 @@ impl SpoolWriter {
     /// Goes on with the spool at `path`, behind what is there. The caller has made sure that no
     /// supervisor writes to it any more.
     pub fn resume(path: &Path, limits: SpoolLimits) -> Result<Self, SpoolError> {
-        Self::resume_in(Directory::open(path)?, limits)
+        let mut writer = Self::behind(Directory::at(path)?, limits)?;
+        if let Some(Status::Ended(ended)) = reader::read_status(&writer.directory)? {
+            writer.position = writer.position.max(ended.output.console_bytes);
+        }
+        Ok(writer)
     }
 
-    /// Goes on with the spool in a directory that is open already.
-    pub(crate) fn resume_in(directory: Directory, limits: SpoolLimits) -> Result<Self, SpoolError> {
+    /// Takes over a spool that no supervisor had before, behind what is there.
+    pub(crate) fn take_over(directory: Directory, limits: SpoolLimits) -> Result<Self, SpoolError> {
+        if directory.length(layout::STATUS)?.is_some() {
+            let used = io::Error::new(io::ErrorKind::AlreadyExists, "the spool was used before");
+            return Err(system("begin", layout::STATUS, used));
+        }
+        Self::behind(directory, limits)
+    }
+
+    fn behind(directory: Directory, limits: SpoolLimits) -> Result<Self, SpoolError> {
         let mut writer = Self::empty(directory, limits);
         for start in writer.directory.segments()? {
-            let console_bytes = writer.length(&layout::console_name(start))?;
-            let cost = console_bytes + writer.length(&layout::index_name(start))?;
+            let length = |name: &str| Ok(writer.directory.length(name)?.unwrap_or(0));
+            let console_bytes = length(&layout::console_name(start))?;
+            let cost = console_bytes + length(&layout::index_name(start))?;
             // Only what hangs together from the start is the head; a gap ends it.
             let is_head = start == writer.position
                 && writer.tail.is_empty()
@@ -116,9 +125,6 @@ impl SpoolWriter {
                 writer.tail_cost += cost;
             }
             writer.position = start + console_bytes;
-        }
-        if let Some(Status::Ended(ended)) = reader::read_status(&writer.directory)? {
-            writer.position = writer.position.max(ended.output.console_bytes);
         }
         Ok(writer)
     }
@@ -217,13 +223,18 @@ impl SpoolWriter {
         }
     }
 
-    /// Says how it ended, for good: on disk before it is seen.
-    pub(crate) fn write_ended(&mut self, mut ended: Ended) -> Result<(), SpoolError> {
+    /// Says how it ended, for all to see. On disk, come what may, it is only when the file that
+    /// is given back has been synchronised.
+    pub(crate) fn write_ended(&mut self, mut ended: Ended) -> Result<File, SpoolError> {
         self.close_segment();
         ended.spool_problems = self.problems.clone();
         let json = serde_json::to_vec(&Status::Ended(Box::new(ended)))
             .map_err(|error| system("encode", layout::STATUS, error.into()))?;
-        while let Err(error) = self.replace_status(&json) {
+        loop {
+            let error = match self.replace_status(&json) {
+                Ok(file) => return Ok(file),
+                Err(error) => error,
+            };
             // The room set aside was not enough, or there never was any. The youngest console
             // bytes go first: they are the ones that a full disk has cut already.
             let full = error.io().is_some_and(is_full);
@@ -231,17 +242,15 @@ impl SpoolWriter {
                 return Err(error);
             }
         }
-        Ok(())
     }
 
-    fn replace_status(&self, json: &[u8]) -> Result<(), SpoolError> {
+    fn replace_status(&self, json: &[u8]) -> Result<File, SpoolError> {
         let name = layout::STATUS_NEXT;
         let mut file = self.directory.open_or_create_file(name)?;
         file.write_all(json)
-            .and_then(|()| file.set_len(json.len() as u64))
-            .and_then(|()| file.sync_data())
             .map_err(|source| system("write", name, source))?;
-        self.directory.rename(name, layout::STATUS)
+        self.directory.rename(name, layout::STATUS)?;
+        Ok(file)
     }
 
     /// The segment that takes the next bytes; `None` while the disk does not take any.
@@ -275,17 +284,14 @@ impl SpoolWriter {
             left => (Part::Head, self.limits.segment_bytes.min(left)),
         };
         let start = self.position;
-        // A file of that name can only be an empty one, from a segment that took no byte. The
-        // index comes first: no reader may find a console without one.
+        // A file of that name can only be one from a segment that took no byte. The index comes
+        // first: no reader may find a console without one.
         let index = self
             .directory
-            .open_or_create_file(&layout::index_name(start))?;
-        index
-            .set_len(0)
-            .map_err(|source| system("cut", "index", source))?;
+            .create_or_empty_file(&layout::index_name(start))?;
         let console = self
             .directory
-            .open_or_create_file(&layout::console_name(start))?;
+            .create_or_empty_file(&layout::console_name(start))?;
         Ok(Segment {
             start,
             console,
@@ -357,23 +363,6 @@ impl SpoolWriter {
         self.directory
             .segments()
             .is_ok_and(|left| left.len() < segments.len())
-    }
-
-    fn length(&self, name: &str) -> Result<u64, SpoolError> {
-        match self.directory.open_file(name) {
-            Ok(file) => file
-                .metadata()
-                .map(|metadata| metadata.len())
-                .map_err(|source| system("look at", name, source)),
-            Err(error)
-                if error
-                    .io()
-                    .is_some_and(|e| e.kind() == io::ErrorKind::NotFound) =>
-            {
-                Ok(0)
-            }
-            Err(error) => Err(error),
-        }
     }
 
     fn note_spool(&mut self, operation: &str, error: &SpoolError) {

@@ -7,7 +7,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use super::output::PIPE_BYTES;
 use crate::identity::ProcessId;
 use crate::launcher::Place;
 use crate::request::{LaunchRequest, OutputStreams};
@@ -99,7 +98,6 @@ fn programs(request: &LaunchRequest) -> Vec<Vec<u8>> {
 fn output_pipe() -> io::Result<(PipeReader, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
     let writer = OwnedFd::from(writer);
-    sys::widen_pipe(&reader, PIPE_BYTES);
     // The two ends have flags of their own: the command's end goes on blocking.
     fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok((reader, writer))

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use crate::mask::{Held, Masker};
 use crate::spool::{SpoolWriter, Stream, UnixNanos};
+use crate::sys;
 
 /// What one read takes at most.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -12,8 +13,11 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// Reads of one pipe before the others get their turn.
 const READS_AT_A_TIME: usize = 4;
 
-/// What is asked of the kernel for each pipe, in bytes.
-pub(super) const PIPE_BYTES: i32 = 1 << 20;
+/// What is asked of the kernel for a pipe that is put to use, in bytes.
+const WIDE_PIPE_BYTES: i32 = 1 << 20;
+
+/// A read of so many bytes shows that the pipe is put to use: half of what a pipe holds at first.
+const BUSY_READ_BYTES: usize = 32 << 10;
 
 /// The reading ends of the command's pipes.
 #[derive(Debug)]
@@ -31,6 +35,15 @@ struct Pipe {
     reader: PipeReader,
     stream: Stream,
     held: Held,
+    width: Width,
+}
+
+/// A pipe is widened only when there is much to read: most commands never need it, and the memory
+/// that one user may have in pipes is limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Width {
+    AsMade,
+    Widened,
 }
 
 enum ReadOnce {
@@ -51,6 +64,7 @@ impl Output {
                 reader,
                 stream,
                 held: Held::default(),
+                width: Width::AsMade,
             })
             .collect();
         let buffer = vec![0; BUFFER_BYTES];
@@ -88,7 +102,7 @@ impl Output {
     /// Reads what the tree, which is gone, has left in the pipes, and closes them. Somebody else
     /// may still hold the other end; of what they write only so much as fits a pipe is read.
     pub(super) fn finish(&mut self, spool: &mut SpoolWriter) {
-        let pipe_bytes = usize::try_from(PIPE_BYTES).unwrap_or(BUFFER_BYTES);
+        let pipe_bytes = usize::try_from(WIDE_PIPE_BYTES).unwrap_or(BUFFER_BYTES);
         self.read_up_to(pipe_bytes / BUFFER_BYTES + 1, spool);
         while let Some(place) = self.pipes.len().checked_sub(1) {
             self.close(place, spool);
@@ -135,6 +149,10 @@ impl Output {
         self.raw_bytes += count as u64;
         let bytes = &self.buffer[..count];
         let pipe = &mut self.pipes[place];
+        if count >= BUSY_READ_BYTES && pipe.width == Width::AsMade {
+            sys::widen_pipe(&pipe.reader, WIDE_PIPE_BYTES);
+            pipe.width = Width::Widened;
+        }
         let shown = match &self.masker {
             None => bytes,
             Some(masker) => {

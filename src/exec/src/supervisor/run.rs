@@ -111,16 +111,18 @@ fn finish(ended: Ended, mut spool: SpoolWriter, mut clients: Clients) -> i32 {
     // stays behind refuses connections, which says the same as none.
     let _ = spool.directory().remove(layout::CONTROL_SOCKET);
     drop(spool);
-    if written.is_err() {
+    let Ok(status) = written else {
         // The end of this process without a last status is all there is to see.
         return 1;
-    }
+    };
     clients.tell_ended();
     let give_up_at = sys::clock() + LAST_NOTICE;
     while !clients.flush_last() && sys::clock() < give_up_at {
         wait_for(clients.polled_last(), Some(give_up_at));
     }
-    0
+    // Nobody has to wait for the disk: if the machine crashes before it has the status, the
+    // attempt was cut off by that crash, and that is what it will be taken for.
+    i32::from(status.sync_data().is_err())
 }
 
 fn tell(launcher: &mut UnixStream, message: &SetUp) {

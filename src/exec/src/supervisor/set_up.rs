@@ -9,7 +9,7 @@ use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use super::{Job, SetUpError};
 use crate::identity::ProcessIdentity;
-use crate::spool::{Directory, SpoolError, SpoolLimits, SpoolWriter, layout};
+use crate::spool::{Directory, SpoolWriter, layout};
 use crate::sys::{self, Signals};
 
 /// What process tables show.
@@ -57,7 +57,8 @@ pub(super) fn take_post(job: &Job) -> Result<Post, SetUpError> {
         .open()
         .and_then(Directory::from_descriptor)
         .map_err(|error| SetUpError::new("open the spool", error))?;
-    let spool = take_over(spool, job.request.spool_limits).map_err(SetUpError::spool)?;
+    let spool =
+        SpoolWriter::take_over(spool, job.request.spool_limits).map_err(SetUpError::spool)?;
     let directory = spool.directory();
     let path = job.request.spool.as_path();
     // The socket is the lock: a second supervisor finds the name taken.
@@ -70,9 +71,4 @@ pub(super) fn take_post(job: &Job) -> Result<Post, SetUpError> {
         .hand_over_by_name(layout::CONTROL_SOCKET)
         .map_err(SetUpError::spool)?;
     Ok(Post { spool, listener })
-}
-
-fn take_over(directory: Directory, limits: SpoolLimits) -> Result<SpoolWriter, SpoolError> {
-    directory.require_absent(layout::STATUS)?;
-    SpoolWriter::resume_in(directory, limits)
 }

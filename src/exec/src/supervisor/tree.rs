@@ -57,6 +57,11 @@ impl Tree {
 
     /// All living processes of the tree but the command. The dead among them are collected.
     pub(super) fn others(&self) -> Vec<ProcessEntry> {
+        // As a rule the command has ended and nobody is left.
+        if self.wait_status.is_some() && sys::has_other_children(self.command).is_ok_and(|has| !has)
+        {
+            return Vec::new();
+        }
         loop {
             // A process table that cannot be read shows nobody. What the group holds dies all the
             // same.

@@ -9,6 +9,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::ptr;
+use std::sync::OnceLock;
 
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid};
@@ -81,6 +82,7 @@ pub(crate) fn start(start: &Start<'_>) -> Result<ProcessId, StartFailure> {
         directory: start.directory.as_raw_fd(),
         streams: start.streams.map(|stream| stream.as_raw_fd()),
         umask: libc::mode_t::try_from(start.umask & 0o777).unwrap_or(0o022),
+        ignored: ignored_signals(),
         reporter: reporter.as_raw_fd(),
         parent: own_pid().0,
     };
@@ -104,6 +106,16 @@ pub(crate) fn start(start: &Start<'_>) -> Result<ProcessId, StartFailure> {
     })
 }
 
+/// The signals that this process ignores, which it has in common with all it was forked from and
+/// does not change. Bit n stands for signal n.
+pub(crate) fn ignored_signals() -> u128 {
+    static IGNORED: OnceLock<u128> = OnceLock::new();
+    *IGNORED.get_or_init(|| {
+        let ignored = (1..=system::LAST_SIGNAL).filter(|number| system::is_ignored(*number));
+        ignored.fold(0, |all, number| all | 1 << number)
+    })
+}
+
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings
         .iter()
@@ -120,6 +132,8 @@ struct Context {
     directory: RawFd,
     streams: [RawFd; 3],
     umask: libc::mode_t,
+    /// Bit n is set when this process ignores signal n.
+    ignored: u128,
     reporter: RawFd,
     parent: i32,
 }
@@ -203,7 +217,7 @@ unsafe fn become_command(context: &Context) -> Failure {
             return failed(StartStep::EnterDirectory);
         }
         libc::umask(context.umask);
-        if let Err(failure) = reset_signals() {
+        if let Err(failure) = reset_signals(context) {
             return failure;
         }
         execute(context)
@@ -215,13 +229,15 @@ unsafe fn become_command(context: &Context) -> Failure {
 /// # Safety
 ///
 /// The caller is a process of its own (its table of actions is not shared).
-unsafe fn reset_signals() -> Result<(), Failure> {
+unsafe fn reset_signals(context: &Context) -> Result<(), Failure> {
     // SAFETY: the actions set are the default one, so no handler has to be good; the set is
     // initialised by `sigemptyset` before it is used.
     unsafe {
         for number in 1..=system::LAST_SIGNAL {
-            // Refused for SIGKILL and SIGSTOP, which have no other action.
-            system::set_default_action(number);
+            // A handler of this process does not outlive the execution anyway.
+            if context.ignored & 1 << number != 0 {
+                system::set_default_action(number);
+            }
         }
         let mut none = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

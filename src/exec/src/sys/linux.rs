@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -71,6 +71,15 @@ pub(crate) fn adopt_orphans() -> io::Result<()> {
 pub(crate) fn widen_pipe(pipe: impl AsFd, bytes: c_int) {
     // Refused when the user's share of pipe memory is used up; the default is then kept.
     let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(bytes));
+}
+
+/// Has the disk keep room for a file that is to be written later. That the file system cannot is
+/// no error; that the disk is full is one.
+pub(crate) fn set_room_aside(file: &fs::File, bytes: i64) -> io::Result<()> {
+    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes) {
+        Err(errno @ (Errno::ENOSPC | Errno::EDQUOT)) => Err(errno.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Signals as something to poll. From its making on no signal does anything else to this process,
@@ -169,6 +178,11 @@ pub(crate) fn send_signal(entry: &ProcessEntry, signal: Signal) {
             );
         }
     }
+}
+
+/// Whether this process has a child besides `leader`.
+pub(crate) fn has_other_children(leader: ProcessId) -> io::Result<bool> {
+    Ok(own_children()?.iter().any(|child| *child != leader))
 }
 
 /// Children of this process, which has one thread.
@@ -284,22 +298,42 @@ pub(super) fn bind_to_parent(parent: c_int) -> Result<(), c_int> {
     }
 }
 
-/// Gives a signal its default action. Not by way of the C library, which keeps two signals for
-/// itself and would leave them ignored for the command if they were for this process.
+/// Larger than the kernel's description of an action on every architecture; the first word is the
+/// handler, all zero is the default action.
+type KernelAction = [u64; 8];
+
+const KERNEL_MASK_BYTES: usize = 8;
+
+/// Whether this process ignores a signal. Asked of the kernel, as the C library keeps two signals
+/// for itself and does not tell.
+pub(super) fn is_ignored(number: c_int) -> bool {
+    let mut action: KernelAction = [0; 8];
+    let none = std::ptr::null::<c_void>();
+    // SAFETY: the kernel writes its structure to `action`, and has none to read.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            number,
+            none,
+            action.as_mut_ptr(),
+            KERNEL_MASK_BYTES,
+        )
+    };
+    result == 0 && action[0] == libc::SIG_IGN as u64
+}
+
+/// Gives a signal its default action.
 pub(super) fn set_default_action(number: c_int) {
-    // Larger than the kernel's structure on every architecture, all zero: the default action, no
-    // flags, an empty mask.
-    let action = [0_u64; 8];
-    const MASK_BYTES: usize = 8;
-    let old = std::ptr::null_mut::<c_void>();
-    // SAFETY: the kernel reads its structure from `action` and has nowhere to write.
+    let action: KernelAction = [0; 8];
+    let none = std::ptr::null_mut::<c_void>();
+    // SAFETY: the kernel reads its structure from `action`, and has nowhere to write.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigaction,
             number,
             action.as_ptr(),
-            old,
-            MASK_BYTES,
+            none,
+            KERNEL_MASK_BYTES,
         );
     }
 }

@@ -4,13 +4,15 @@
 //! out of sight here. Nor is there a way to bind a child's life to its parent's.
 
 use std::ffi::{CStr, c_int, c_void};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use nix::fcntl::OFlag;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{ForkResult, Pid, getsid};
@@ -80,6 +82,22 @@ pub(crate) fn adopt_orphans() -> io::Result<()> {
 
 /// Pipes grow by themselves here.
 pub(crate) fn widen_pipe(_pipe: impl AsFd, _bytes: c_int) {}
+
+/// Has the disk keep room for a file that is to be written later. That the file system cannot is
+/// no error; that the disk is full is one.
+pub(crate) fn set_room_aside(file: &File, bytes: i64) -> io::Result<()> {
+    let mut store = libc::fstore_t {
+        fst_flags: libc::F_ALLOCATEALL,
+        fst_posmode: libc::F_PEOFPOSMODE,
+        fst_offset: 0,
+        fst_length: bytes,
+        fst_bytesalloc: 0,
+    };
+    match fcntl(file, FcntlArg::F_PREALLOCATE(&mut store)) {
+        Err(errno @ (Errno::ENOSPC | Errno::EDQUOT)) => Err(errno.into()),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
 
 /// Where the handler writes to; -1 for nowhere.
 static WAKER: AtomicI32 = AtomicI32::new(-1);
@@ -220,6 +238,11 @@ pub(crate) fn list_tree(leader: ProcessId) -> io::Result<Vec<ProcessEntry>> {
     }
 }
 
+/// Whether anybody else may be in the tree: here it takes the whole table to know.
+pub(crate) fn has_other_children(_leader: ProcessId) -> io::Result<bool> {
+    Ok(true)
+}
+
 /// Sends a signal to the process that the entry describes, unless another has its id by now.
 pub(crate) fn send_signal(entry: &ProcessEntry, signal: Signal) {
     let still = process_entry(entry.pid).ok().flatten();
@@ -270,6 +293,16 @@ pub(super) fn bind_to_parent(_parent: c_int) -> Result<(), c_int> {
 
 /// What [`super::mark_close_on_exec`] has done is all there is.
 pub(super) fn close_on_exec_from(_first: u32) {}
+
+/// Whether this process ignores a signal.
+pub(super) fn is_ignored(number: c_int) -> bool {
+    // SAFETY: the structure is plain data for the kernel to fill; no new action is set.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(number, std::ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
+}
 
 /// Gives a signal its default action.
 pub(super) fn set_default_action(number: c_int) {

@@ -21,12 +21,12 @@ use linux as system;
 #[cfg(target_os = "macos")]
 use macos as system;
 
-pub(crate) use clone::{Fork, Start, StartFailure, exit_now, fork, start};
+pub(crate) use clone::{Fork, Start, StartFailure, exit_now, fork, ignored_signals, start};
 pub(crate) use process::{mark_close_on_exec, own_pid, peek_exit, reap, usage_of_children};
 pub(crate) use socket::{bind_socket, connect_socket, handed_over_listener, peer_uid};
 pub(crate) use system::{
-    Signals, adopt_orphans, boot_id, clock, list_tree, name_process, open_directory_flags,
-    process_entry, send_signal, widen_pipe,
+    Signals, adopt_orphans, boot_id, clock, has_other_children, list_tree, name_process,
+    open_directory_flags, process_entry, send_signal, set_room_aside, widen_pipe,
 };
 
 use std::time::Duration;

@@ -113,7 +113,10 @@ fn tree_that_never_stands_still_is_killed() {
     for entry in std::fs::read_dir("/proc").unwrap() {
         // Most are not processes, and of those that are, some have ended meanwhile.
         let path = entry.unwrap().path().join("cwd");
-        assert_ne!(std::fs::read_link(path).ok().as_deref(), Some(work.as_path()));
+        assert_ne!(
+            std::fs::read_link(path).ok().as_deref(),
+            Some(work.as_path())
+        );
     }
 }
 
