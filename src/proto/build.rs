@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .open_file("helix/agent/v1/agent_service.proto")?
         .file_descriptor_set();
     let descriptor = PathBuf::from(std::env::var("OUT_DIR")?).join("helix_agent_v1.bin");
+    // Reflection needs no comments; the generated code has them as its documentation.
     let mut without_comments = files.clone();
     for file in &mut without_comments.file {
         file.source_code_info = None;
@@ -24,6 +25,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // What may hold a secret gets a Debug by hand, in src/redaction.rs.
         .skip_debug([
             ".helix.agent.v1.WorkItem",
+            ".helix.agent.v1.Command",
+            ".helix.agent.v1.Argv",
             ".helix.agent.v1.EnvironmentVariable",
             ".helix.agent.v1.Payload",
             ".helix.agent.v1.GitSource",

@@ -1,8 +1,11 @@
 //! The gRPC contract of the agent, and its conversions to and from the model.
 //!
-//! The messages are generated from `proto/`, whose comments are the contract.
-//! Conversions into the model refuse bad input and name the field by its path.
-//! This room does no I/O and knows no program.
+//! The messages are generated from `proto/`, whose comments are the contract: start with
+//! `agent_service.proto`, then `work_item.proto` for what is asked and `event.proto` for what is
+//! answered. Of the conversions, [`work_item`](mod@work_item) goes into the model, refuses bad input
+//! and names every wrong field by its path; the others come out of it and cannot fail.
+//!
+//! This room does no I/O and knows no program. What may hold a secret prints without it.
 
 /// Messages and services of `helix.agent.v1`.
 pub mod agent {
@@ -18,14 +21,23 @@ pub mod agent {
     pub mod v1 {
         tonic::include_proto!("helix.agent.v1");
 
-        /// The descriptors of the contract, for server reflection.
+        /// The contract as an encoded `google.protobuf.FileDescriptorSet` with everything it
+        /// imports, for server reflection. Without comments, which are half its size.
         pub const FILE_DESCRIPTOR_SET: &[u8] =
             include_bytes!(concat!(env!("OUT_DIR"), "/helix_agent_v1.bin"));
     }
 }
 
-pub mod capacity;
-pub mod outcome;
-mod redaction;
-pub mod refusal;
 pub mod work_item;
+
+pub mod refusal;
+
+pub mod outcome;
+
+pub mod capacity;
+
+pub mod time;
+
+mod redaction;
+#[cfg(test)]
+mod tests;

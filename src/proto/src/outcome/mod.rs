@@ -1,4 +1,8 @@
-//! From the model's judgement to the wire.
+//! From the model's judgement to the wire: terminal events, verdicts, endings and counts, as
+//! `event.proto` and `outcome.proto` describe them. Nothing is decided here.
+
+#[cfg(test)]
+mod tests;
 
 use helix_model::outcome::{
     CancelledBy, Disposition, Ending, FailureReason, InfrastructureCause, Judgement, TestTally,
@@ -9,11 +13,11 @@ use helix_model::work_item::Delivery;
 use crate::agent::v1;
 use crate::agent::v1::attempt_event::Kind;
 
-/// The terminal event that follows from a judgement.
+/// The terminal event that follows from a judgement: `finished` when the work item is decided,
+/// `requeued` when it failed with retries left, `returned` when nothing was learned.
 ///
-/// `exit` is what is known of the command beside its ending: the exit code or
-/// signal of a command that the agent ended. `tests` is absent when no result
-/// file was read.
+/// `delivery` is the one that was judged. `ending` is made by [`ending`] of the judgement's own, with
+/// what the system said besides. `tests` is absent when there was no result file.
 #[must_use]
 pub fn terminal_event(
     judgement: &Judgement,
@@ -79,7 +83,7 @@ fn verdict(verdict: &Verdict, ending: v1::Ending, tests: Option<v1::TestCounts>)
         kind: kind.into(),
         reason: reason.to_owned(),
         message: verdict.to_string(),
-        ending: (ending.kind() != v1::EndingKind::Unspecified).then_some(ending),
+        ending: Some(ending),
         tests,
     }
 }
@@ -104,8 +108,8 @@ fn infrastructure_reason(cause: &InfrastructureCause) -> &'static str {
 
 /// How a command ended, in the words of the wire.
 ///
-/// `exit_code` and `signal` are what the system said of the command, also when
-/// the agent had asked it to end.
+/// `exit_code` and `signal` are what the system said of the command, also when the agent had asked
+/// it to end; of a command that ended by itself the ending knows better, and they are not looked at.
 #[must_use]
 pub fn ending(ending: &Ending, exit_code: Option<i32>, signal: Option<i32>) -> v1::Ending {
     use v1::EndingKind as Wire;
@@ -132,22 +136,29 @@ pub fn ending(ending: &Ending, exit_code: Option<i32>, signal: Option<i32>) -> v
         Ending::CouldNotStart(failure) => (Wire::CouldNotStart, failure.to_string()),
         Ending::Infrastructure(cause) => (Wire::Infrastructure, cause.to_string()),
     };
+    let (exit_code, signal, core_dumped) = match ending {
+        Ending::Exited(code) => (Some(*code), None, false),
+        Ending::Signalled {
+            signal,
+            core_dumped,
+        } => (None, Some(*signal), *core_dumped),
+        Ending::TimedOut(_)
+        | Ending::Cancelled { .. }
+        | Ending::OutputLimit
+        | Ending::CouldNotStart(_)
+        | Ending::Infrastructure(_) => (exit_code, signal, false),
+    };
     v1::Ending {
         kind: kind.into(),
         exit_code,
         signal,
-        core_dumped: matches!(
-            ending,
-            Ending::Signalled {
-                core_dumped: true,
-                ..
-            }
-        ),
+        core_dumped,
         message,
     }
 }
 
-/// Counts of tests in the words of the wire.
+/// Counts of tests in the words of the wire. `inconclusive` are those that `tally` leaves out, having
+/// neither passed nor failed nor been skipped.
 #[must_use]
 pub fn test_counts(tally: &TestTally, inconclusive: u64) -> v1::TestCounts {
     v1::TestCounts {
