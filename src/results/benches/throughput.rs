@@ -247,7 +247,7 @@ fn read_all(input: &mut dyn Read) -> Tally {
     let mut limits = Limits::default();
     limits.cases = u64::MAX;
     let report = tally
-        .add_file(input, "bench.xml", &Limits::default(), &|| false)
+        .add_file(input, "bench.xml", &limits, &|| false)
         .expect("readable");
     assert!(report.problems == 0, "{:?}", tally.problems());
     tally

@@ -17,6 +17,7 @@
 
 mod discover;
 mod encoding;
+mod fold;
 mod formats;
 mod json;
 mod limits;
@@ -31,11 +32,14 @@ mod source;
 mod tally;
 mod text;
 mod time;
+mod view;
+mod write;
 mod xml;
 
 pub use discover::{
     DiscoverError, DiscoverLimits, Discovery, Found, discover, is_result_file_name,
 };
+pub use fold::{Execution, Fold, FoldedTest, Row, Shape, executions_in_file};
 pub use limits::Limits;
 pub use model::{
     Attachment, AttachmentBody, Attempt, DeclaredTotals, Evidence, Flakiness, Format, Origin,
@@ -46,3 +50,7 @@ pub use read::{ReadEnd, ReadReport, read};
 pub use sink::{CollectedRun, Collector, Sink};
 pub use tally::{CaseBrief, Counts, Tally, TallyLimits};
 pub use text::{Text, printable, printable_line};
+pub use view::{Colour, ViewOptions, write_view};
+pub use write::ctrf::CtrfWriter;
+pub use write::json::JsonWriter;
+pub use write::junit::JUnitWriter;

@@ -3,8 +3,8 @@
 use crate::formats::ctrf_outcome::outcome_of;
 use crate::json::document::{Scalar, ValueReader};
 use crate::model::{
-    Attachment, AttachmentBody, Attempt, Evidence, Flakiness, Outcome, SourceLocation, TestCase,
-    Trait,
+    Attachment, AttachmentBody, Attempt, Evidence, Flakiness, Outcome, Part, SourceLocation,
+    TestCase, Trait,
 };
 use crate::session::{Session, join_text, number};
 use crate::text::{as_u64, printable_line};
@@ -27,6 +27,9 @@ pub(crate) enum Node {
     Output(Owner, Stream),
     Attachments,
     Attachment,
+    Steps,
+    Step,
+    Extra,
     Other,
 }
 
@@ -65,6 +68,8 @@ struct Draft {
     retries: Option<u64>,
     attempt: Option<(String, Attempt)>,
     attachment: Option<Attachment>,
+    /// The step that is read, if it found room.
+    step: Option<usize>,
 }
 
 impl ValueReader for Ctrf {
@@ -101,6 +106,12 @@ impl ValueReader for Ctrf {
                 }
                 Node::Attempt
             }
+            (Some(Node::Test), b"extra") => Node::Extra,
+            (Some(Node::Test), b"steps") => Node::Steps,
+            (Some(Node::Steps), _) => {
+                self.open_step(session);
+                Node::Step
+            }
             (Some(Node::Test | Node::Attempt), b"attachments") => Node::Attachments,
             (Some(Node::Attachments), _) => {
                 if let Some(draft) = &mut self.draft {
@@ -133,6 +144,8 @@ impl ValueReader for Ctrf {
             Node::Tool | Node::Summary => read_run(key, value, session),
             Node::Test => self.test_scalar(key, value, session),
             Node::Attempt => self.attempt_scalar(key, value, session),
+            Node::Step => self.step_scalar(key, value, session),
+            Node::Extra => self.extra_scalar(key, value, session),
             Node::List(list) => self.list_scalar(list, key, value, session),
             Node::Output(owner, stream) => {
                 if let (Some(evidence), Scalar::Text(text)) = (self.evidence(owner), value) {
@@ -164,6 +177,7 @@ impl ValueReader for Ctrf {
             | Node::Tests
             | Node::Attempts
             | Node::Attachments
+            | Node::Steps
             | Node::Other => {}
         }
     }
@@ -261,6 +275,45 @@ impl Ctrf {
         }
     }
 
+    fn open_step(&mut self, session: &mut Session<'_>) {
+        if let Some(draft) = &mut self.draft {
+            let step = Part {
+                level: 1,
+                name: String::new(),
+                outcome: Outcome::Unknown,
+                duration: None,
+                started: None,
+                evidence: Evidence::default(),
+            };
+            let before = draft.case.parts.len();
+            session.push_entry(&mut draft.case.parts, step);
+            draft.step = (draft.case.parts.len() > before).then_some(before);
+        }
+    }
+
+    fn step_scalar(&mut self, key: &[u8], value: Scalar<'_>, session: &mut Session<'_>) {
+        let Some(draft) = &mut self.draft else { return };
+        let step = draft.step.and_then(|place| draft.case.parts.get_mut(place));
+        if let (Some(step), Scalar::Text(text)) = (step, value) {
+            let text = session.captured_name(text);
+            match key {
+                b"name" => step.name = text,
+                b"status" => step.outcome = outcome_of(&text, ""),
+                _ => {}
+            }
+        }
+    }
+
+    fn extra_scalar(&mut self, key: &[u8], value: Scalar<'_>, session: &mut Session<'_>) {
+        if let (Some(draft), Scalar::Text(text)) = (&mut self.draft, value) {
+            match key {
+                b"class" => draft.case.class = session.captured_name(text).into(),
+                b"method" => draft.case.method = session.captured_name(text),
+                _ => {}
+            }
+        }
+    }
+
     fn list_scalar(
         &mut self,
         list: List,
@@ -311,6 +364,7 @@ impl Draft {
             retries: None,
             attempt: None,
             attachment: None,
+            step: None,
         }
     }
 

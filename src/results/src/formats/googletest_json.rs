@@ -3,7 +3,7 @@
 use crate::json::document::{Scalar, ValueReader};
 use crate::model::{Outcome, SourceLocation, TestCase, Trait};
 use crate::session::{Session, join_text, number};
-use crate::text::printable_line;
+use crate::text::{Text, printable_line};
 use crate::time::{Comma, Zone, instant, seconds};
 
 /// What an open object or array means.
@@ -107,6 +107,9 @@ impl ValueReader for GoogleTestJson {
                 let Some(draft) = &mut self.draft else { return };
                 match messages {
                     Messages::Failures => {
+                        if draft.case.evidence.message.is_empty() {
+                            draft.case.evidence.message = message.clone();
+                        }
                         join_text(&mut draft.case.evidence.stack, message, limits.stack_bytes);
                     }
                     Messages::Skips => {
@@ -176,7 +179,10 @@ impl Draft {
     fn finish(self) -> TestCase {
         let mut case = self.case;
         if case.outcome == Outcome::Failed {
-            crate::formats::junit_case::message_from_stack(&mut case.evidence);
+            // The first failure is the message; where it is the only one, it need not be told twice.
+            if case.evidence.message == case.evidence.stack {
+                case.evidence.stack = Text::default();
+            }
         } else {
             case.outcome = match (self.status.as_str(), self.result.as_str()) {
                 ("NOTRUN", _) | (_, "SUPPRESSED") => Outcome::NotRun,

@@ -5,18 +5,18 @@ use crate::text::{Text, prefix};
 
 /// Whether the line was printed by the test runner about the test.
 pub(crate) fn is_framing(line: &str) -> bool {
-    let line = line.trim_start();
-    [
+    const STARTS: [&str; 8] = [
         "=== ",
         "--- ",
         "FAIL",
         "PASS",
         "ok  \t",
         "exit status ",
+        "# ",
         "\u{16}",
-    ]
-    .iter()
-    .any(|start| line.starts_with(start))
+    ];
+    let line = line.trim_start();
+    STARTS.iter().any(|start| line.starts_with(start))
 }
 
 /// The first line that says something, without the place in front of it.

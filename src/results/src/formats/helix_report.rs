@@ -5,7 +5,7 @@
 
 use crate::formats::words;
 use crate::json::document::{Scalar, ValueReader};
-use crate::model::{Attachment, AttachmentBody, Outcome, TestCase};
+use crate::model::{Attachment, AttachmentBody, Outcome, TestCase, Trait};
 use crate::session::Session;
 use crate::text::printable_line;
 use crate::time::{Comma, seconds};
@@ -168,6 +168,13 @@ impl Draft {
             (Some(outcome), _) => outcome,
             (None, _) => Outcome::Unknown,
         };
+        if self.quarantine == Quarantine::Yes {
+            let entry = Trait {
+                name: "quarantined".to_owned(),
+                value: "true".to_owned(),
+            };
+            self.case.traits.push(entry);
+        }
         if self.case.evidence.message.is_empty() {
             self.case.evidence.message = self.skip_reason;
         }

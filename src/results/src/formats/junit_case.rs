@@ -191,7 +191,17 @@ impl CaseDraft {
     }
 
     pub(crate) fn add_trait(&mut self, property: Trait, session: &mut Session<'_>) {
-        if let Some(case) = &mut self.case {
+        let Some(case) = &mut self.case else { return };
+        // By a convention of several readers, this property names a file.
+        if property.name == "attachment" {
+            let body = AttachmentBody::Path(property.value);
+            let attachment = Attachment {
+                name: String::new(),
+                media_type: None,
+                body,
+            };
+            session.push_entry(&mut case.attachments, attachment);
+        } else {
             session.push_entry(&mut case.traits, property);
         }
     }
@@ -214,6 +224,7 @@ impl CaseDraft {
                 case.outcome = skip_outcome(&skip, &hints.status);
                 case.evidence.kind = skip.kind;
                 case.evidence.message = skip.message;
+                case.evidence.stack = skip.stack;
             }
             None if failed => {}
             None => {
@@ -275,10 +286,10 @@ fn settle_failed_and_skipped(case: &mut TestCase, skip: Evidence, session: &mut 
     let reason = skip.message.as_str();
     if reason.starts_with("TEST_CASE tagged with !") {
         case.outcome = Outcome::Skipped;
-        let failure = std::mem::replace(&mut case.evidence.message, skip.message);
-        if case.evidence.stack.is_empty() {
-            case.evidence.stack = failure;
-        }
+        let mut failure = std::mem::replace(&mut case.evidence.message, skip.message);
+        let stack = std::mem::take(&mut case.evidence.stack);
+        join_text(&mut failure, stack, session.limits().stack_bytes);
+        case.evidence.stack = failure;
         return;
     }
     let name = printable_line(&case.name, 200);
@@ -296,10 +307,10 @@ fn skip_outcome(skip: &Evidence, status: &str) -> Outcome {
     {
         return Outcome::Errored;
     }
-    if status.eq_ignore_ascii_case("disabled") {
-        Outcome::NotRun
-    } else {
-        Outcome::Skipped
+    match status {
+        "disabled" | "Disabled" => Outcome::NotRun,
+        "inconclusive" | "Inconclusive" => Outcome::Inconclusive,
+        _ => Outcome::Skipped,
     }
 }
 

@@ -92,7 +92,7 @@ impl Reader {
         if self.details.takes(indent, text) {
             return;
         }
-        let level = (indent % INDENT == 0).then_some(indent / INDENT);
+        let level = indent.is_multiple_of(INDENT).then_some(indent / INDENT);
         match (tap_line::parse(text), level) {
             (Line::Point(point), Some(0)) => self.point(&point, session),
             (Line::Point(point), Some(level)) => {
@@ -150,6 +150,8 @@ impl Reader {
         if comment.starts_with("Subtest") {
             return;
         }
+        // A block in front of the comment names the message better than the comment does.
+        self.finish_details(session);
         if let Some(case) = &mut self.case
             && case.outcome.is_failure()
         {

@@ -1,7 +1,5 @@
 //! Visual Studio TRX, as `vstest`, Microsoft.Testing.Platform and `mstest.exe` write it.
 
-use std::borrow::Cow;
-
 use crate::formats::assembly_name;
 use crate::formats::trx_definitions::{
     Definition, DefinitionId, Definitions, class_without_assembly,
@@ -409,7 +407,7 @@ fn is_result(name: &[u8]) -> bool {
 }
 
 /// The writers leave the attribute out where the outcome is the first of their list, which is Error.
-fn outcome_of(word: &Cow<'static, str>) -> Outcome {
+fn outcome_of(word: &str) -> Outcome {
     const WORDS: [(&str, Outcome); 14] = [
         ("Passed", Outcome::Passed),
         ("Failed", Outcome::Failed),

@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 use helix_results::{Collector, Limits, Origin, Outcome, ReadError, ReadReport, TestCase, read};
 
 /// Where the files are, if they are here.
+#[expect(
+    clippy::print_stderr,
+    reason = "whoever runs the tests must see that these did not"
+)]
 fn corpus() -> Option<PathBuf> {
     match std::env::var_os("HELIX_TEST_CORPUS") {
         Some(root) => Some(Path::new(&root).join("test-results")),

@@ -1,3 +1,5 @@
 //! The room as its callers see it: bytes of whole files in, cases and problems out.
 
 mod corpus;
+mod samples;
+mod support;

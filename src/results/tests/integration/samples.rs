@@ -1,0 +1,106 @@
+//! Small files of every format, each with all that is read from it on record.
+
+use std::io::Read;
+
+use helix_results::{Collector, Limits, Origin, ReadEnd, read};
+
+use crate::support::{read_bytes, render, samples, show};
+
+#[test]
+fn samples_are_read_as_recorded() {
+    for (name, bytes) in samples() {
+        insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!(name.as_str(), render(&name, &bytes));
+        });
+    }
+}
+
+/// Gives a few bytes at a time, as a pipe may.
+struct Drip<'a>(&'a [u8], usize);
+
+impl Read for Drip<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.1.min(self.0.len()).min(buffer.len());
+        let (now, later) = self.0.split_at(count);
+        buffer[..count].copy_from_slice(now);
+        self.0 = later;
+        Ok(count)
+    }
+}
+
+#[test]
+fn sizes_of_reads_change_nothing() {
+    for (name, bytes) in samples() {
+        for size in [1, 7, 100] {
+            let mut collector = Collector::new();
+            let result = read(
+                &mut Drip(&bytes, size),
+                &name,
+                &Limits::default(),
+                &|| false,
+                &mut collector,
+            );
+            assert_eq!(
+                show(&result, &collector),
+                render(&name, &bytes),
+                "{name} by {size}"
+            );
+        }
+    }
+}
+
+#[test]
+fn encodings_change_nothing_but_places() {
+    for (name, bytes) in samples() {
+        let Ok(text) = std::str::from_utf8(&bytes) else {
+            continue;
+        };
+        let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let with_mark = [b"\xFF\xFE", utf16.as_slice()].concat();
+        assert_eq!(render(&name, &with_mark), render(&name, &bytes), "{name}");
+        let with_mark = [b"\xEF\xBB\xBF", bytes.as_slice()].concat();
+        assert_eq!(render(&name, &with_mark), render(&name, &bytes), "{name}");
+    }
+}
+
+#[test]
+fn files_cut_anywhere_lose_nothing_in_silence() {
+    for (name, bytes) in samples() {
+        let (_, whole) = read_bytes(&name, &bytes, &Limits::default());
+        let all = whole.cases().count();
+        let end = bytes.trim_ascii_end().len();
+        // A file of two documents is complete after the first.
+        for cut in (0..end).filter(|_| !name.contains("two-documents")) {
+            let (result, collector) = read_bytes(&name, &bytes[..cut], &Limits::default());
+            let cases = collector.cases().count();
+            // What is synthesised for the cut itself comes on top.
+            assert!(
+                cases <= all + 3,
+                "{name} cut at {cut} gave {cases} cases instead of {all}"
+            );
+            let silent = collector.problems.is_empty()
+                && result.is_ok_and(|report| report.end == ReadEnd::Complete)
+                && collector
+                    .cases()
+                    .all(|case| case.origin == Origin::Recorded);
+            assert!(
+                !silent || cases == all,
+                "{name} cut at {cut} lost {} cases",
+                all - cases
+            );
+        }
+    }
+}
+
+#[test]
+fn tokens_of_the_build_service_never_turn_up() {
+    let (name, bytes) = samples()
+        .into_iter()
+        .find(|(name, _)| name.starts_with("helix-report"))
+        .expect("sample");
+    assert!(String::from_utf8_lossy(&bytes).contains("s3cr3t"));
+    for cut in 0..=bytes.len() {
+        let shown = render(&name, &bytes[..cut]);
+        assert!(!shown.contains("s3cr3t"), "cut at {cut}: {shown}");
+    }
+}
