@@ -124,6 +124,7 @@ mod tests {
             format!("{}b.xml", "x".repeat(250)),
             "é".repeat(127),
             "\\".repeat(250),
+            format!("a{}", "\\".repeat(250)),
             [
                 "y".repeat(200),
                 "y".repeat(200),
@@ -142,6 +143,13 @@ mod tests {
         let keys: BTreeSet<String> = names.iter().map(|name| key_of(name.as_bytes())).collect();
         assert_eq!(keys.len(), names.len());
         for key in keys {
+            for escape in key.split('%').skip(1) {
+                let digits = escape.as_bytes().get(..2);
+                assert!(
+                    digits.is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit)),
+                    "{key}"
+                );
+            }
             assert!(key.len() < 1024);
             assert!(
                 key.split('/').all(|part| part.len() <= LONGEST_COMPONENT),

@@ -1,7 +1,7 @@
 //! Files out: selects the files of an attempt and streams them to object storage, with size and
 //! SHA-256.
 //!
-//! [`select`] walks directories that a hostile command has written, never follows a link, and
+//! [`select()`] walks directories that a hostile command has written, never follows a link, and
 //! says what it left out. [`Destination`] is where files go: a local folder, Azure Blob or S3. It
 //! stores one file ([`Destination::store`]) or many at once ([`Destination::store_all`]), in
 //! bounded memory, retried, and visible only when whole.

@@ -85,7 +85,7 @@ impl Default for Limits {
     }
 }
 
-/// The outcome of [`select`].
+/// The outcome of [`select()`].
 #[derive(Debug, Default)]
 pub struct Selection {
     /// The files, in the order of the rules and within a rule by path.

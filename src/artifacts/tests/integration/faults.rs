@@ -230,6 +230,23 @@ async fn a_server_that_is_not_there_is_named_with_its_reason() {
 }
 
 #[tokio::test]
+async fn no_more_parts_are_on_their_way_than_allowed() {
+    let server = FakeS3::start(faults(is_part, vec![Fault::Silence; 20])).await;
+    let tuning = Tuning {
+        within: Duration::from_millis(500),
+        parts_at_once: 3,
+        ..hasty()
+    };
+    let destination = server.destination().with_tuning(tuning);
+    let error = destination
+        .store(file(&noise(2_000_000)), &name("a"))
+        .await
+        .expect_err("out of time");
+    assert!(matches!(error, StoreError::OutOfTime { .. }), "{error:?}");
+    assert_eq!(server.count("PUT", &["partNumber"]), 3);
+}
+
+#[tokio::test]
 async fn a_cancelled_upload_in_parts_is_discarded_at_the_server() {
     let server = FakeS3::start(|head| {
         if head.target.contains("partNumber=4") {
@@ -304,6 +321,7 @@ async fn files_share_one_deadline_and_all_are_answered() {
         begun.elapsed()
     );
     assert_eq!(outcomes.len(), 20);
+    assert_eq!(server.state().requests.len(), hasty().files_at_once);
     assert!(
         outcomes
             .iter()
