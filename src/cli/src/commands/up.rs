@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use helix_agent::{Agent, Config};
 use helix_telemetry::{LogFormat, LogTarget};
@@ -26,6 +26,9 @@ use crate::signals::Interrupts;
 const PATIENCE: u32 = 3;
 /// Work items may take days; whoever is in a hurry says so with a second Ctrl-C.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+const REMOVE_LIMIT: Duration = Duration::from_secs(5);
+const REMOVE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// Sets up the agent's log: warnings for `up`, errors for the demonstration.
 pub(crate) fn log(arguments: &UpArguments) {
@@ -63,6 +66,7 @@ pub(crate) async fn execute(
         stay(&agent, &home, slots, screen).await
     };
     agent.shutdown().await;
+    home.leave(screen).await?;
     exit
 }
 
@@ -97,6 +101,28 @@ impl Home {
             .and_then(|()| fs::canonicalize(&wanted))
             .map(Self::Kept)
             .map_err(|source| failed(&wanted, source))
+    }
+
+    /// Removes what is not to stay. The agent's last tasks may be removing work
+    /// directories at the same time, so that some of what is found is gone when
+    /// it is reached for: then it is done again.
+    async fn leave(self, screen: &Screen) -> Result<(), Error> {
+        let Self::Passing(directory) = self else {
+            return Ok(());
+        };
+        let path = directory.keep();
+        let give_up_at = Instant::now() + REMOVE_LIMIT;
+        loop {
+            match fs::remove_dir_all(&path) {
+                Ok(()) => return Ok(()),
+                Err(_) if !path.exists() => return Ok(()),
+                Err(error) if Instant::now() >= give_up_at => {
+                    let path = path.display();
+                    return screen.note(&format!("`{path}` could not be removed: {error}"));
+                }
+                Err(_) => tokio::time::sleep(REMOVE_AGAIN_AFTER).await,
+            }
+        }
     }
 
     fn path(&self) -> &Path {

@@ -67,7 +67,10 @@ impl Board {
 
     /// The palette of the lines.
     pub(super) fn palette(&self) -> Palette {
-        self.screen.out_palette()
+        match self.format() {
+            OutputFormat::Text => self.screen.out_palette(),
+            OutputFormat::Json => Palette::Plain,
+        }
     }
 
     /// Whether a program is looking.

@@ -48,6 +48,7 @@ pub(super) struct Driver<'a> {
 /// An event of an item's attempt.
 struct Seen {
     at: usize,
+    delivery: u32,
     attempt_id: String,
     event: Box<AttemptEvent>,
 }
@@ -116,7 +117,7 @@ impl<'a> Driver<'a> {
         let mut interrupts = Interrupts::listen(PATIENCE)?;
         let slots = self.slots().await?;
         self.board.text(&format!(
-            "{} in the queue, {} on the agent\n\n",
+            "Test suites of crates that cargo had downloaded: {} in a queue, {} on the agent.\n\n",
             units::count(self.items.len() as u64, "work item"),
             units::count(slots as u64, "slot"),
         ))?;
@@ -165,10 +166,7 @@ impl<'a> Driver<'a> {
         };
         let work_item = numbered(&item.work_item, ticket.numbers);
         let attempt_id = work_item.attempt_id.clone();
-        if ticket.numbers.delivery > 1 {
-            let line = format!("delivery {}", ticket.numbers.delivery);
-            self.board.happened(at, "offered", &line)?;
-        }
+        let delivery = ticket.numbers.delivery;
         self.board.begin(at);
         self.offered.push((at, attempt_id.clone()));
         let mut follower = Follower::offer(self.connection, work_item, self.common.patience);
@@ -182,6 +180,7 @@ impl<'a> Driver<'a> {
                         let attempt_id = attempt_id.clone();
                         let seen = Seen {
                             at,
+                            delivery,
                             attempt_id,
                             event: Box::new(event),
                         };
@@ -239,7 +238,11 @@ impl<'a> Driver<'a> {
                 }
             }
             Some(Kind::Accepted(accepted)) => {
-                let line = format!("accepted by {}", text::line(&accepted.machine, 60));
+                let machine = text::line(&accepted.machine, 60);
+                let line = match seen.delivery {
+                    1 => format!("accepted by {machine}"),
+                    more => format!("delivery {more} accepted by {machine}"),
+                };
                 self.board.happened(seen.at, "accepted", &line)?;
             }
             _ => {
@@ -265,16 +268,21 @@ impl<'a> Driver<'a> {
             .unwrap_or_default();
         self.offered.retain(|(other, _)| *other != at);
         self.board.end(at);
-        let (line, settlement) = match result {
+        let settlement = match result {
             Ok(summary) => {
                 self.records[at].ended(&summary);
-                (self.verdict(&summary), report::after(&summary))
+                self.board.happened(at, "ended", &self.verdict(&summary))?;
+                report::after(&summary)
             }
             Err(FollowError::Refused(refusal)) => {
                 self.records[at].refused(&refusal);
-                let why = text::clean(&refusal.to_string()).into_owned();
-                let line = format!("{} {why}", self.board.palette().yellow("refused:"));
-                (line, report::after_refusal(&refusal))
+                let palette = self.board.palette();
+                let reason = palette.yellow(text::clean(&refusal.reason));
+                self.board
+                    .happened(at, "refused", &format!("refused: {reason}"))?;
+                let why = palette.dim(text::clean(&refusal.message));
+                self.board.happened(at, "explained", &why.to_string())?;
+                report::after_refusal(&refusal)
             }
             Err(FollowError::Answer(answer)) => {
                 return Err(Error::Call {
@@ -293,26 +301,22 @@ impl<'a> Driver<'a> {
             }
         };
         let requeued = matches!(settlement, Settlement::Requeued { .. });
-        let transition = self.queue.settle(ticket, settlement, Instant::now());
-        let (event, line) = match transition {
-            Transition::Out => ("ended", line),
-            Transition::Held { delay } => (
-                "held",
-                format!("{line}; comes back in {}", units::duration(delay)),
-            ),
-            Transition::ToTheEnd { delivery } => (
-                "requeued",
-                format!("{line}; requeued as delivery {delivery}, at the end of the queue"),
-            ),
-        };
-        self.board.happened(at, event, &line)?;
+        match self.queue.settle(ticket, settlement, Instant::now()) {
+            Transition::Out => {}
+            Transition::Held { delay } => {
+                let line = format!("comes back in {}", units::duration(delay));
+                self.board.happened(at, "held", &line)?;
+            }
+            Transition::ToTheEnd { delivery } => {
+                let requeued = self.board.palette().yellow("requeued");
+                let line = format!("{requeued} as delivery {delivery}, at the end of the queue");
+                self.board.happened(at, "requeued", &line)?;
+            }
+        }
         if requeued {
             between()?;
-            self.board.happened(
-                at,
-                "repaired",
-                "meanwhile the compiler that its tests call is installed",
-            )?;
+            let line = "meanwhile the compiler that its tests call is installed";
+            self.board.happened(at, "repaired", line)?;
         }
         Ok(())
     }

@@ -69,7 +69,7 @@ async fn the_first_cancels_and_the_second_kills() {
     );
     assert_eq!(cancels[0].attempt_id, agent.offers()[0].attempt_id);
     assert!(
-        output.stderr.contains("cancelled: cancelled"),
+        output.stderr.contains("helix: cancelled (2 s)"),
         "{}",
         output.stderr
     );

@@ -237,6 +237,8 @@ async fn the_demonstration_goes_as_it_is_meant_to() {
             command.env(name, value);
         }
     }
+    let temporary = tempfile::tempdir().unwrap();
+    command.env("TMPDIR", temporary.path());
     let limit = std::time::Duration::from_secs(120);
     let output = tokio::time::timeout(limit, command.output())
         .await
@@ -247,6 +249,11 @@ async fn the_demonstration_goes_as_it_is_meant_to() {
     assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");
     assert_eq!(stderr, "");
     assert!(!stdout.contains('\x1b'), "{stdout}");
+    assert_eq!(
+        std::fs::read_dir(temporary.path()).unwrap().count(),
+        0,
+        "nothing is left"
+    );
     for expected in [
         "requeued as delivery 2, at the end of the queue",
         "refused: MISSING_CAPABILITY",
