@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use helix_artifacts::Destination;
+use helix_artifacts::{Destination, Tuning};
 use helix_machine::catalog::{Catalog, Label};
 use helix_machine::facts::Facts;
 use helix_machine::provision::Provisioners;
@@ -220,6 +220,11 @@ fn open_core(config: Config, facts: Facts) -> Result<Arc<Core>, StartError> {
         Some(url) => Destination::open(url, &config.artifacts.options)?,
         None => Destination::folder(&config.state_directory.join("artifacts"))?,
     };
+    let artifacts = artifacts.with_tuning(Tuning {
+        within: config.artifacts.deadline,
+        largest_file: config.artifacts.file_bytes,
+        ..Tuning::default()
+    });
     let place = match &config.launcher_socket {
         Some(socket) => Place::Service(socket.clone()),
         None => Place::Child(std::env::current_exe().map_err(|source| StartError::File {

@@ -11,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 use crate::attempt::retention;
 use crate::core::Core;
 
+/// Between two looks at what changes without anybody telling: the `offline` file
+/// and the end of a quarantine.
+const STANDING_PERIOD: Duration = Duration::from_secs(1);
 const PRESSURE_PERIOD: Duration = Duration::from_secs(5);
 const SWEEP_PERIOD: Duration = Duration::from_secs(300);
 const JOBS_PERIOD: Duration = Duration::from_secs(60);
@@ -25,6 +28,7 @@ pub(crate) fn start(core: &Arc<Core>, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = probing => {}
+            () = watch_standing(&core) => {}
             () = watch_pressure(&core) => {}
             () = sweep(&core) => {}
             () = forget_jobs(&core) => {}
@@ -40,6 +44,19 @@ pub(crate) fn start(core: &Arc<Core>, stop: &CancellationToken) {
             } => {}
         }
     });
+}
+
+async fn watch_standing(core: &Arc<Core>) {
+    let mut ticks = ticks(STANDING_PERIOD);
+    let mut before = core.reasons_not_ready();
+    loop {
+        ticks.tick().await;
+        let now = core.reasons_not_ready();
+        if now != before {
+            before = now;
+            core.note_change();
+        }
+    }
 }
 
 async fn watch_pressure(core: &Arc<Core>) {

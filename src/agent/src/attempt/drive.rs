@@ -22,7 +22,7 @@ use helix_model::health::Evidence;
 use helix_model::outcome::{CancelledBy, Ending, InfrastructureCause, judge};
 use helix_model::work_item::WorkItem;
 use helix_proto::agent::v1::attempt_event::Kind;
-use helix_proto::agent::v1::{Accepted, AttemptState, Returned, Started, returned};
+use helix_proto::agent::v1::{Accepted, AttemptState, Returned, Started, Warning, returned};
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
@@ -249,8 +249,15 @@ impl Drive {
         let notes = Notes::resume(&self.attempt, spool_limits(&self.core));
         let collected =
             collect(&self.core, &self.attempt, &self.record, workspace.as_ref(), notes, &end).await;
-        if let Some(cause) = collected.failure {
-            end.ending = Ending::Infrastructure(cause);
+        match (&end.ending, collected.failure) {
+            // Never run again, so that calling it infrastructure would be wrong; or
+            // broken for an earlier reason.
+            (
+                Ending::Cancelled { .. } | Ending::TimedOut(_) | Ending::Infrastructure(_),
+                Some(cause),
+            ) => self.attempt.record(Kind::Warning(Warning { message: cause.to_string() })),
+            (_, Some(cause)) => end.ending = Ending::Infrastructure(cause),
+            (_, None) => {}
         }
         let judgement =
             judge(&end.ending, &collected.tally, &collected.requests, &self.record.delivery);

@@ -2,6 +2,7 @@
 //! itself.
 
 use std::path::Path;
+use std::time::Duration;
 
 use helix_artifacts::{Destination, Options};
 use toml::de::DeValue;
@@ -29,6 +30,9 @@ const PLAIN_OPTIONS: [&str; 14] = [
     "virtual_hosted_style_request",
 ];
 
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What a value can come from, for hints.
 const FROM_OUTSIDE: &str =
     "write { env = \"NAME\" } for an environment variable or { file = \"/path\" } for a file";
@@ -37,6 +41,7 @@ pub(super) fn read(section: Section<'_>, config: &mut ArtifactsConfig, sources: 
     section.set("file_size", &mut config.file_bytes, value::size(1));
     section.set("total_size", &mut config.total_bytes, value::size(1));
     section.set("files", &mut config.files, whole(1..=1_000_000));
+    section.set("deadline", &mut config.deadline, value::duration(SECOND..=DAY));
     let url = section.get("url", value::text);
     let mut is_complete = true;
     if let Some(options) = section.section("options") {

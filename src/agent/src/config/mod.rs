@@ -161,6 +161,9 @@ pub struct ArtifactsConfig {
     pub total_bytes: u64,
     /// Files of one attempt.
     pub files: usize,
+    /// For the log, and again for all other files of one attempt together. A
+    /// store that cannot be reached holds the slot for as long.
+    pub deadline: Duration,
 }
 
 /// How result files are read.
@@ -224,6 +227,7 @@ impl Default for Config {
                 file_bytes: 4 * GIB,
                 total_bytes: 16 * GIB,
                 files: 10_000,
+                deadline: Duration::from_secs(600),
             },
             results: ResultsConfig {
                 files: 2_000,

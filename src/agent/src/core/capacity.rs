@@ -35,7 +35,7 @@ impl Core {
         let agent_state = self.state_of(&state, free.slots, now);
         let health = state.health.at(now);
         let sample = state.pressure.sample;
-        let draining = state.draining;
+        let draining = state.draining.or(state.ending);
         let running = state.registry.live().map(|attempt| attempt.row()).collect();
         drop(state);
 

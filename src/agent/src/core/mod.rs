@@ -35,7 +35,7 @@ use crate::service::problem;
 use registry::{Known, Registry};
 
 pub(crate) use admission::AdmitError;
-pub(crate) use registry::Ended;
+pub(crate) use registry::{Ended, Place};
 pub(crate) use standing::PressureReading;
 
 /// What an agent is made of.
@@ -63,7 +63,10 @@ struct State {
     ledger: Ledger,
     registry: Registry,
     health: Health,
+    /// Since when an operator has had it drained; lasts over restarts.
     draining: Option<SystemTime>,
+    /// Since when this life of the agent comes to its end.
+    ending: Option<SystemTime>,
     pressure: PressureReading,
     /// What was free for work items when none was running.
     idle_disk_bytes: u64,
@@ -116,6 +119,7 @@ impl Core {
             registry: Registry::default(),
             health: Health::default(),
             draining,
+            ending: None,
             pressure: PressureReading::default(),
             idle_disk_bytes: admission::free_disk(&config),
         };
@@ -272,7 +276,7 @@ impl Core {
     /// Rows for a list.
     pub(crate) fn rows(
         &self,
-        after: Option<&AttemptId>,
+        after: Option<&Place>,
         running_only: bool,
         most: usize,
     ) -> Vec<AttemptSummary> {
@@ -304,8 +308,11 @@ impl Core {
             &self.attempts_directory(),
             &record.identity.attempt,
         )?;
-        record.save(&directory)?;
-        let journal = Journal::create(&directory)?;
+        let saved = record.save(&directory).and_then(|()| Journal::create(&directory));
+        let journal = saved.inspect_err(|_| {
+            // Nobody was told of it, and the next try must not find it in the way.
+            let _ = std::fs::remove_dir_all(&directory);
+        })?;
         Ok(Attempt::new(record.identity.clone(), record.reserved(), journal, directory, 0))
     }
 }

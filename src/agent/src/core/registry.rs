@@ -13,14 +13,18 @@ use helix_proto::agent::v1::AttemptSummary;
 
 use crate::attempt::{Attempt, Identity};
 
+/// A place in the list of attempts, whether or not there is one (any more): when
+/// it was accepted, and its id.
+pub(crate) type Place = (SystemTime, AttemptId);
+
 /// All attempts that the agent knows.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     entries: HashMap<AttemptId, Entry>,
     /// Those that run, newest last.
-    live: BTreeMap<(SystemTime, AttemptId), Arc<Attempt>>,
+    live: BTreeMap<Place, Arc<Attempt>>,
     /// All, newest last.
-    by_time: BTreeSet<(SystemTime, AttemptId)>,
+    by_time: BTreeSet<Place>,
     by_work_item: HashMap<(JobId, WorkItemId), Vec<AttemptId>>,
 }
 
@@ -172,17 +176,15 @@ impl Registry {
         })
     }
 
-    /// Rows for a list, newest first, behind the row `after`.
+    /// Rows for a list, newest first, behind the place `after`.
     pub(crate) fn rows(
         &self,
-        after: Option<&AttemptId>,
+        after: Option<&Place>,
         running_only: bool,
         most: usize,
     ) -> Vec<AttemptSummary> {
-        let after = after.and_then(|id| self.entries.get(id));
-        let end = after.map(|entry| (entry.identity.accepted, entry.identity.attempt.clone()));
-        let range = match end {
-            Some(end) => self.by_time.range(..end),
+        let range = match after {
+            Some(place) => self.by_time.range(..place),
             None => self.by_time.range(..),
         };
         range

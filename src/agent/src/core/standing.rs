@@ -44,7 +44,7 @@ impl Core {
 
     /// Takes nothing new for the rest of this life: the agent shuts down.
     pub(crate) fn drain_for_shutdown(&self) {
-        self.lock().draining.get_or_insert_with(SystemTime::now);
+        self.lock().ending.get_or_insert_with(SystemTime::now);
         self.note_change();
     }
 
@@ -71,6 +71,9 @@ impl Core {
         let mut reasons = Vec::new();
         match self.availability(state) {
             Availability::Accepting => {}
+            Availability::Draining { .. } if state.ending.is_some() => {
+                reasons.push("the agent is about to end".to_owned());
+            }
             Availability::Draining { .. } => {
                 reasons.push("the agent drains; `helix resume` ends that".to_owned());
             }
@@ -89,7 +92,8 @@ impl Core {
     }
 
     pub(super) fn availability(&self, state: &State) -> Availability {
-        match (offline_reason(&self.config.config_root), state.draining) {
+        let since = state.draining.or(state.ending);
+        match (offline_reason(&self.config.config_root), since) {
             (Some(reason), _) => Availability::Offline { reason },
             (None, Some(since)) => Availability::Draining { since },
             (None, None) => Availability::Accepting,

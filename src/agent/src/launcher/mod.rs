@@ -240,7 +240,9 @@ impl Conversation {
             Place::Service(path) => (StdUnixStream::connect(path)?, None),
             Place::Child(program) => {
                 let mut command = Command::new(program);
-                command.arg(SUBCOMMAND).stdout(Stdio::null());
+                // Its environment is there to be read for whoever runs as the same
+                // user, and the agent's may hold credentials.
+                command.arg(SUBCOMMAND).env_clear().stdout(Stdio::null());
                 let (stream, child) = start_child(command)?;
                 (stream, Some(child))
             }

@@ -4,6 +4,7 @@
 //! Nothing is decided here: requests are checked and converted, answers are
 //! converted back.
 
+mod page;
 pub(crate) mod problem;
 
 use std::sync::Arc;
@@ -149,16 +150,16 @@ impl AgentService for Service {
         };
         let after = match page_token.as_str() {
             "" => None,
-            token => Some(
-                AttemptId::new(token)
-                    .map_err(|error| problem::bad_field("page_token", &error.to_string()))?,
-            ),
+            token => Some(page::place(token).ok_or_else(|| {
+                problem::bad_field("page_token", "it is not from an answer of this agent")
+            })?),
         };
-        let attempts = self.core.rows(after.as_ref(), running_only, most);
+        // One more than is asked for shows whether there is a next page.
+        let mut attempts = self.core.rows(after.as_ref(), running_only, most + 1);
+        let has_more = attempts.len() > most;
+        attempts.truncate(most);
         let next_page_token = match attempts.last() {
-            Some(last) if attempts.len() == most => {
-                last.attempt.as_ref().map(|row| row.attempt_id.clone()).unwrap_or_default()
-            }
+            Some(last) if has_more => page::token(last),
             Some(_) | None => String::new(),
         };
         Ok(Response::new(ListAttemptsResponse { attempts, next_page_token }))
