@@ -23,6 +23,7 @@ pub struct Agent {
     process: Child,
     directory: TempDir,
     address: SocketAddr,
+    environment: Vec<(String, String)>,
 }
 
 impl Agent {
@@ -39,6 +40,21 @@ impl Agent {
     /// If it does not come up.
     pub async fn start_with(top: &str, tables: &str) -> Self {
         let directory = TempDir::with_prefix("helix-").expect("a directory");
+        Self::start_in(directory, top, tables, &[]).await
+    }
+
+    /// The same in a directory that the test has made, and with variables in the
+    /// environment of the agent.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    pub async fn start_in(
+        directory: TempDir,
+        top: &str,
+        tables: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let root = directory.path().display().to_string();
         let configuration = format!(
             "{top}\n\
@@ -52,11 +68,16 @@ impl Agent {
         );
         std::fs::create_dir_all(directory.path().join("config")).expect("created");
         std::fs::write(directory.path().join("agent.toml"), configuration).expect("written");
-        let process = spawn(directory.path());
+        let environment: Vec<(String, String)> = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let process = spawn(directory.path(), &environment);
         let mut agent = Self {
             process,
             directory,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            environment,
         };
         agent.wait_until_it_listens().await;
         agent
@@ -71,7 +92,7 @@ impl Agent {
     pub async fn kill_and_start_again(&mut self) {
         self.process.kill().await.expect("killed");
         std::fs::remove_file(self.listening_file()).expect("it had written its address");
-        self.process = spawn(self.directory.path());
+        self.process = spawn(self.directory.path(), &self.environment);
         self.wait_until_it_listens().await;
     }
 
@@ -87,7 +108,19 @@ impl Agent {
         })
         .await;
         std::fs::remove_file(self.listening_file()).expect("it had written its address");
-        self.process = spawn(self.directory.path());
+        self.process = spawn(self.directory.path(), &self.environment);
+        self.wait_until_it_listens().await;
+    }
+
+    /// Starts the agent again on the same directory, after it has ended.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up again.
+    pub async fn start_again(&mut self) {
+        // Left behind by an agent that was killed.
+        let _ = std::fs::remove_file(self.listening_file());
+        self.process = spawn(self.directory.path(), &self.environment);
         self.wait_until_it_listens().await;
     }
 
@@ -118,6 +151,29 @@ impl Agent {
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// What it has logged in all its lives.
+    ///
+    /// # Panics
+    ///
+    /// If there is no log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.directory.path().join("agent.log")).expect("a log");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Where it serves metrics and health, as it says itself.
+    ///
+    /// # Panics
+    ///
+    /// If it does not say.
+    #[must_use]
+    pub fn monitoring(&self) -> SocketAddr {
+        let file = self.directory.path().join("state/monitoring");
+        let text = std::fs::read_to_string(file).expect("it serves metrics");
+        text.trim().parse().expect("an address")
     }
 
     /// Where it listens.
@@ -272,7 +328,7 @@ pub async fn until(
     }
 }
 
-fn spawn(directory: &Path) -> Child {
+fn spawn(directory: &Path, environment: &[(String, String)]) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -281,6 +337,7 @@ fn spawn(directory: &Path) -> Child {
     Command::new(program("helix-agent"))
         .args(["run", "--config"])
         .arg(directory.join("agent.toml"))
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

@@ -6,6 +6,7 @@
 //! with a long limit, and a limit that is reached says what was last seen.
 
 pub mod agent;
+pub mod http;
 pub mod item;
 pub mod programs;
 pub mod stream;

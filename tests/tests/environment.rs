@@ -165,3 +165,27 @@ fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
     }
     found
 }
+
+#[tokio::test]
+async fn reboot_that_an_item_asks_for_happens_when_nothing_runs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let marker = directory.path().join("rebooted");
+    let tables = format!("[reboot]\ncommand = [\"touch\", \"{}\"]\n", marker.display());
+    let agent = Agent::start_with("slots = 2\n", &tables).await;
+    let gate = agent.directory().join("gate");
+    let line = format!("until test -e {}; do sleep 0.05; done", gate.display());
+    let mut other = agent.offer(shell(&line)).await.expect("taken");
+    let request =
+        r#"echo '{"request":"reboot","reason":"driver hangs"}' >> "$HELIX_WORKITEM_REQUESTS""#;
+    let seen = agent.run(shell(request)).await;
+    assert_eq!(seen.finished().reboot_requested, "driver hangs");
+    let refusal = agent.refusal(shell("true")).await;
+    assert_eq!(refusal.code(), tonic::Code::Unavailable, "it takes nothing new");
+    assert!(!marker.exists(), "another item still runs");
+    std::fs::write(&gate, b"").expect("written");
+    while other.message().await.expect("unbroken").is_some() {}
+    helix_tests::eventually("the machine reboots", async || {
+        if marker.exists() { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+}

@@ -15,6 +15,7 @@ mod error;
 mod housekeeping;
 mod launcher;
 mod monitoring;
+mod reboot;
 mod results;
 mod server;
 mod service;

@@ -275,6 +275,9 @@ impl Drive {
         self.attempt.record(terminal);
         metrics::histogram!("helix_agent_collect_seconds").record(began.elapsed());
         self.release(Evidence::of(&end.ending)).await;
+        if let Some(reason) = &judgement.reboot {
+            crate::reboot::request(&self.core, reason);
+        }
         if let Some(workspace) = workspace {
             workspace.remove().await;
         }

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use helix_machine::catalog::Label;
+use helix_machine::command::CommandLine;
 use helix_machine::probe::Probe;
 use helix_machine::provision::Provisioner;
 use helix_machine::requirement_files::RequirementFiles;
@@ -83,6 +84,9 @@ pub struct Config {
     /// How long a shutdown waits for what runs before it leaves it to the
     /// supervisors.
     pub drain_timeout: Duration,
+    /// What reboots the machine when a work item asks for it; absent: nothing,
+    /// and the wish is only told.
+    pub reboot_command: Option<CommandLine>,
 }
 
 /// What of the machine may be given to work items.
@@ -246,6 +250,7 @@ impl Default for Config {
                 bytes: 10 * GIB,
             },
             drain_timeout: Duration::from_secs(60),
+            reboot_command: None,
         }
     }
 }

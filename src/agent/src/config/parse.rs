@@ -159,6 +159,10 @@ fn read(root: &Section<'_>, sources: &dyn Sources) -> Config {
         );
         section.finish();
     }
+    if let Some(section) = root.section("reboot") {
+        section.set_some("command", &mut config.reboot_command, tools::command_line);
+        section.finish();
+    }
     check_ports(root, &config);
     root.finish();
     config

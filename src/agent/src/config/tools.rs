@@ -306,7 +306,7 @@ fn words(item: &Item<'_>) -> Result<Vec<String>, Complaint> {
     value::list(value::any_text)(item)
 }
 
-fn command_line(item: &Item<'_>) -> Result<CommandLine, Complaint> {
+pub(super) fn command_line(item: &Item<'_>) -> Result<CommandLine, Complaint> {
     CommandLine::new(words(item)?).map_err(|error| Complaint::new(format!("is wrong: {error}")))
 }
 

@@ -48,6 +48,23 @@ impl Core {
         self.note_change();
     }
 
+    /// Takes nothing new until the machine has rebooted. Says whether a reboot
+    /// was not on its way before.
+    pub(crate) fn begin_reboot(&self) -> bool {
+        let mut state = self.lock();
+        let is_new = state.ending.is_none();
+        state.ending.get_or_insert_with(SystemTime::now);
+        drop(state);
+        self.note_change();
+        is_new
+    }
+
+    /// Takes work again after a reboot that did not happen.
+    pub(crate) fn end_reboot(&self) {
+        self.lock().ending = None;
+        self.note_change();
+    }
+
     /// Takes work again.
     pub(crate) fn resume(&self) -> io::Result<()> {
         match fs::remove_file(self.config.state_directory.join(DRAINING)) {
