@@ -15,7 +15,6 @@ use crate::render::{Palette, text, units, verdict};
 /// What is known of an attempt so far.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
-    degraded: Vec<String>,
     elapsed: Option<Duration>,
     results: Option<ResultsRead>,
     artifacts: Artifacts,
@@ -50,7 +49,6 @@ impl Summary {
     /// Remembers what of `event` is worth it.
     pub(crate) fn observe(&mut self, event: &AttemptEvent) {
         match &event.kind {
-            Some(Kind::Accepted(accepted)) => self.degraded.clone_from(&accepted.degraded),
             Some(Kind::Exited(exited)) => self.elapsed = units::wire_duration(exited.elapsed),
             Some(Kind::ResultsRead(results)) => self.results = Some(results.clone()),
             Some(Kind::ArtifactStored(artifact)) => self.artifacts.add(artifact),
@@ -60,6 +58,7 @@ impl Summary {
             Some(
                 Kind::Console(_)
                 | Kind::ConsoleGap(_)
+                | Kind::Accepted(_)
                 | Kind::Preparing(_)
                 | Kind::Started(_)
                 | Kind::Warning(_),
@@ -87,14 +86,6 @@ impl Summary {
     /// text of several lines.
     pub(crate) fn lines(&self, palette: Palette) -> Vec<String> {
         let mut lines = Vec::new();
-        for missing in &self.degraded {
-            let missing = text::line(missing, 200);
-            lines.push(
-                palette
-                    .dim(format!("without isolation: {missing}"))
-                    .to_string(),
-            );
-        }
         if let Some(results) = &self.results {
             result_lines(results, palette, &mut lines);
         }
@@ -296,7 +287,7 @@ fn verdict_exit(verdict: &Verdict) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use helix_proto::agent::v1::{self as wire, Accepted, Ending, Exited, TestCounts, TestFailure};
+    use helix_proto::agent::v1::{self as wire, Ending, Exited, TestCounts, TestFailure};
 
     use super::*;
 
@@ -382,10 +373,6 @@ mod tests {
     #[test]
     fn a_failed_attempt_is_summed_up() {
         let mut summary = Summary::default();
-        summary.observe(&event(Kind::Accepted(Accepted {
-            degraded: vec!["no cgroup of its own".to_owned()],
-            ..Accepted::default()
-        })));
         summary.observe(&event(Kind::Exited(Exited {
             elapsed: Some(prost_types::Duration {
                 seconds: 12,
@@ -439,9 +426,8 @@ mod tests {
         let text = summary.lines(Palette::Plain).join("\n");
         let mut lines: Vec<&str> = text.lines().collect();
         // The middle of the list of files adds nothing.
-        lines.drain(10..28);
+        lines.drain(9..27);
         insta::assert_snapshot!(lines.join("\n"), @r"
-        without isolation: no cgroup of its own
         failed test: a::b
             left: 1
             right: 2

@@ -135,12 +135,10 @@ impl View {
             self.activity = activity;
             self.since = Instant::now();
         }
-        let Some(mut line) = render::event::line(event, self.screen.error_palette()) else {
+        let palette = self.screen.error_palette();
+        let Some(line) = render::event::line(event, &self.attempt_id, palette) else {
             return Ok(());
         };
-        if let Some(Kind::Accepted(_)) = &event.kind {
-            line.push_str(&format!(" as {}", self.attempt_id));
-        }
         // Steps come and go; where there is a status line, they belong there.
         let passing = matches!(&event.kind, Some(Kind::Preparing(_) | Kind::Started(_)));
         if !(passing && self.screen.has_status()) {

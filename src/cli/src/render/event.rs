@@ -1,14 +1,14 @@
 //! Events as lines.
 
-use helix_proto::agent::v1::{Accepted, AttemptEvent, Exited, attempt_event::Kind};
+use helix_proto::agent::v1::{Accepted, AttemptEvent, EndingKind, Exited, attempt_event::Kind};
 
 use super::{Palette, text, units, verdict};
 
 /// What an event says while it happens; nothing for the console, and nothing
 /// for what the summary at the end says better.
-pub(crate) fn line(event: &AttemptEvent, palette: Palette) -> Option<String> {
+pub(crate) fn line(event: &AttemptEvent, attempt_id: &str, palette: Palette) -> Option<String> {
     match event.kind.as_ref()? {
-        Kind::Accepted(accepted) => Some(accepted_line(accepted)),
+        Kind::Accepted(accepted) => Some(accepted_line(accepted, attempt_id)),
         Kind::Preparing(preparing) => Some(text::line(&preparing.step, 200)),
         Kind::Started(started) => {
             let limit = match units::wire_duration(started.wall_timeout) {
@@ -54,33 +54,39 @@ pub(crate) fn activity(event: &AttemptEvent) -> Option<String> {
     }
 }
 
-fn accepted_line(accepted: &Accepted) -> String {
+fn accepted_line(accepted: &Accepted, attempt_id: &str) -> String {
     let machine = text::line(&accepted.machine, 80);
-    let mut line = format!("accepted by {machine}");
-    if accepted.retries_granted > 0 {
-        let retries = if accepted.retries_granted == 1 {
-            "retry"
-        } else {
-            "retries"
-        };
-        line.push_str(&format!(", {} {retries} granted", accepted.retries_granted));
-    }
-    line
+    let retries = match accepted.retries_granted {
+        0 => String::new(),
+        1 => ", 1 retry granted".to_owned(),
+        more => format!(", {more} retries granted"),
+    };
+    let isolation = if accepted.degraded.is_empty() {
+        ""
+    } else {
+        "; isolation is not complete, `helix capacity` says why"
+    };
+    format!("accepted by {machine} as {attempt_id}{retries}{isolation}")
 }
 
 fn exited_line(exited: &Exited) -> String {
+    // What never started took no time and no memory, whatever was measured.
+    let started = exited
+        .ending
+        .as_ref()
+        .is_none_or(|ending| ending.kind() != EndingKind::CouldNotStart);
     let mut line = match &exited.ending {
         Some(ending) => verdict::ending(ending),
         None => "ended".to_owned(),
     };
-    if let Some(elapsed) = units::wire_duration(exited.elapsed) {
+    if let Some(elapsed) = units::wire_duration(exited.elapsed).filter(|_| started) {
         line.push_str(&format!(" after {}", units::duration(elapsed)));
     }
     let mut use_of = Vec::new();
-    if let Some(cpu_time) = units::wire_duration(exited.cpu_time) {
+    if let Some(cpu_time) = units::wire_duration(exited.cpu_time).filter(|_| started) {
         use_of.push(format!("{} of CPU", units::duration(cpu_time)));
     }
-    if exited.peak_memory_bytes > 0 {
+    if exited.peak_memory_bytes > 0 && started {
         use_of.push(format!(
             "{} at most",
             units::bytes(exited.peak_memory_bytes)
@@ -110,7 +116,7 @@ fn exited_line(exited: &Exited) -> String {
 
 #[cfg(test)]
 mod tests {
-    use helix_proto::agent::v1::{Ending, EndingKind, LeftoverProcess, Preparing, Warning};
+    use helix_proto::agent::v1::{Ending, LeftoverProcess, Preparing, Warning};
 
     use super::*;
 
@@ -119,7 +125,10 @@ mod tests {
             kind: Some(kind),
             ..AttemptEvent::default()
         };
-        assert_eq!(line(&event, Palette::Plain).as_deref(), Some(expected));
+        assert_eq!(
+            line(&event, "a.1", Palette::Plain).as_deref(),
+            Some(expected)
+        );
     }
 
     #[test]
@@ -173,11 +182,13 @@ mod tests {
         let accepted = Accepted {
             machine: "build-7".to_owned(),
             retries_granted: 1,
+            degraded: vec!["no user of its own".to_owned()],
             ..Accepted::default()
         };
         check(
             Kind::Accepted(accepted),
-            "accepted by build-7, 1 retry granted",
+            "accepted by build-7 as a.1, 1 retry granted; isolation is not complete, `helix \
+             capacity` says why",
         );
     }
 }

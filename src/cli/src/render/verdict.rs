@@ -92,7 +92,7 @@ pub(crate) fn ending(ending: &Ending) -> String {
     let kind = match ending.kind() {
         EndingKind::Unspecified => "ended",
         EndingKind::Exited => "exited",
-        EndingKind::Signalled => "was ended",
+        EndingKind::Signalled => "ended",
         EndingKind::WallTimeout => "ran into the wall timeout",
         EndingKind::SilenceTimeout => "ran into the silence timeout",
         EndingKind::Cancelled => "was cancelled",
@@ -158,12 +158,7 @@ mod tests {
             assert_eq!(shown, expected);
         };
         check(EndingKind::Exited, Some(101), None, "exited with code 101");
-        check(
-            EndingKind::Signalled,
-            None,
-            Some(11),
-            "was ended by signal 11",
-        );
+        check(EndingKind::Signalled, None, Some(11), "ended by signal 11");
         check(
             EndingKind::WallTimeout,
             None,
