@@ -80,27 +80,33 @@ impl Memory {
     pub fn read() -> Result<Self, MemoryError> {
         let mut system = System::new().map_err(MemoryError::System)?;
         system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
-        let (total, available) = (system.total_memory(), system.available_memory());
+        let all = Self {
+            total_bytes: system.total_memory(),
+            available_bytes: system.available_memory(),
+        };
         let memory = match system.cgroup_limits() {
-            Some(limits) => Self {
-                total_bytes: total.min(limits.total_memory),
-                // Not what the limit leaves of the usage: that counts every file that was ever
-                // read, so that a container which has been up for a while would seem to have
-                // nothing left.
-                available_bytes: available.min(limits.total_memory.saturating_sub(limits.rss)),
-            },
-            None => Self {
-                total_bytes: total,
-                available_bytes: available,
-            },
+            Some(limits) => all.within(limits.total_memory, limits.rss),
+            None => all,
         };
         if memory.total_bytes == 0 {
             return Err(MemoryError::None);
         }
-        Ok(Self {
-            available_bytes: memory.available_bytes.min(memory.total_bytes),
-            ..memory
-        })
+        Ok(memory)
+    }
+
+    /// What is left of it in a container that may use `limit` bytes and has `anonymous` bytes in
+    /// use that cannot be dropped.
+    ///
+    /// What the container has in use altogether would not do: that counts every file that was ever
+    /// read, so that a container which has been up for a while would seem to have nothing left.
+    fn within(self, limit: u64, anonymous: u64) -> Self {
+        let total_bytes = self.total_bytes.min(limit);
+        Self {
+            total_bytes,
+            available_bytes: self
+                .available_bytes
+                .min(total_bytes.saturating_sub(anonymous)),
+        }
     }
 }
 
@@ -125,6 +131,22 @@ mod tests {
         let error = DiskSpace::of(path).expect_err("it does not exist");
         assert_eq!(error.path, path);
         assert_eq!(error.source.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn container_has_what_its_limit_leaves() {
+        let machine = Memory {
+            total_bytes: 64,
+            available_bytes: 40,
+        };
+        let within = |limit, anonymous| {
+            let memory = machine.within(limit, anonymous);
+            (memory.total_bytes, memory.available_bytes)
+        };
+        assert_eq!(within(16, 6), (16, 10));
+        assert_eq!(within(16, 20), (16, 0));
+        assert_eq!(within(60, 6), (60, 40));
+        assert_eq!(within(u64::MAX, 0), (64, 40));
     }
 
     #[test]

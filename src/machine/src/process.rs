@@ -204,8 +204,6 @@ impl Group {
             io::ErrorKind::NotFound if !is_there(order.command.program()) => StartError::NotFound,
             _ => StartError::Failed(error),
         })?;
-        // Closes our ends for writing, or the output would never end.
-        drop(command);
         let pid = Pid::from_child(&leader);
         Ok((
             Self {

@@ -58,6 +58,15 @@ async fn standard_input_is_empty_and_the_directory_is_the_root() {
 }
 
 #[tokio::test]
+async fn environment_is_the_small_base_and_nothing_of_ours() {
+    // Cargo sets this for tests, and a shell would pass it on.
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+    let (_, output) = run_long("echo ${CARGO_MANIFEST_DIR-absent} ${PATH:+path} $LC_ALL").await;
+    assert!(output.starts_with("absent path "), "{output:?}");
+    assert!(output.trim_end().ends_with(".UTF-8"), "{output:?}");
+}
+
+#[tokio::test]
 async fn absent_program_is_told_from_one_that_cannot_be_run() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = |name: &str| directory.path().join(name).display().to_string();

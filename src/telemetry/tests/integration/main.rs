@@ -152,16 +152,19 @@ fn automatic_format_tries_the_journal_where_stderr_is_its_stream() {
 }
 
 #[test]
-fn closed_stderr_does_no_harm() {
+fn stderr_that_is_closed_or_full_does_no_harm() {
     let program = std::env::current_exe().expect("this program has a path");
-    let script = "exec \"$0\" --exact program_that_logs --nocapture 2>&-";
-    let status = Command::new("/bin/sh")
-        .args(["-c", script])
-        .arg(program)
-        .env(FORMAT_VARIABLE, "text")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .expect("it can be started");
-    assert!(status.success());
+    let full = std::path::Path::new("/dev/full").exists();
+    for redirection in ["2>&-", if full { "2>/dev/full" } else { "2>/dev/null" }] {
+        let script = format!("exec \"$0\" --exact program_that_logs --nocapture {redirection}");
+        let status = Command::new("/bin/sh")
+            .args(["-c", &script])
+            .arg(&program)
+            .env(FORMAT_VARIABLE, "text")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()
+            .expect("it can be started");
+        assert!(status.success(), "{redirection}");
+    }
 }
