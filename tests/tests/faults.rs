@@ -1,6 +1,5 @@
 //! Parts of the system killed at any moment, and disks that fill.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -89,35 +88,27 @@ async fn read_on(mut stream: Streaming<RunResponse>) -> Seen {
     seen
 }
 
-/// The order of events that the contract promises.
+/// The order of events that the contract promises. Results and artifacts may be
+/// told again by the next life of the agent.
 #[track_caller]
 fn check_order(events: &[AttemptEvent], context: &str) {
     let place = |event: &AttemptEvent| match event.kind.as_ref() {
-        Some(Kind::Accepted(_)) => 0,
-        Some(Kind::Preparing(_)) => 1,
-        Some(Kind::Started(_)) => 2,
-        Some(Kind::Exited(_)) => 3,
-        Some(Kind::ResultsRead(_)) => 4,
-        Some(Kind::ArtifactStored(_)) => 5,
-        Some(Kind::Finished(_) | Kind::Requeued(_) | Kind::Returned(_)) => 6,
-        _ => -1,
+        Some(Kind::Accepted(_)) => Some(0),
+        Some(Kind::Preparing(_)) => Some(1),
+        Some(Kind::Started(_)) => Some(2),
+        Some(Kind::Exited(_)) => Some(3),
+        Some(Kind::ResultsRead(_) | Kind::ArtifactStored(_)) => Some(4),
+        Some(Kind::Finished(_) | Kind::Requeued(_) | Kind::Returned(_)) => Some(5),
+        _ => None,
     };
-    let places: Vec<i32> = events.iter().map(place).filter(|place| *place >= 0).collect();
+    let places: Vec<i32> = events.iter().filter_map(place).collect();
     assert!(places.is_sorted(), "{context}: out of order: {events:#?}");
-    for once in [0, 2, 3, 4, 6] {
+    for once in [0, 2, 3, 5] {
         let count = places.iter().filter(|place| **place == once).count();
         assert!(count <= 1, "{context}: {count} events of kind {once}: {events:#?}");
     }
-    assert_eq!((places[0], places[places.len() - 1]), (0, 6), "{context}: {events:#?}");
-    let names: Vec<&str> = events
-        .iter()
-        .filter_map(|event| match &event.kind {
-            Some(Kind::ArtifactStored(stored)) => Some(stored.name.as_str()),
-            _ => None,
-        })
-        .collect();
-    let different: BTreeSet<&str> = names.iter().copied().collect();
-    assert_eq!(names.len(), different.len(), "{context}: told twice: {names:?}");
+    assert_eq!(places.first(), Some(&0), "{context}: {events:#?}");
+    assert_eq!(places.last(), Some(&5), "{context}: {events:#?}");
 }
 
 const ROUNDS: u64 = 40;
