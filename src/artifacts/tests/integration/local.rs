@@ -12,7 +12,7 @@ use helix_artifacts::{
     Destination, Kind, Limits, OpenError, Options, Rule, StoreError, Stored, Take, select,
 };
 
-use crate::support::{file, hasty, name, noise, sha256};
+use crate::support::{file, hasty, name, noise, sha256, until};
 
 fn folder() -> (tempfile::TempDir, Destination) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -176,13 +176,10 @@ async fn a_cancelled_upload_leaves_nothing() {
     let cancelled =
         tokio::time::timeout(Duration::from_millis(20), destination.store(large, &name)).await;
     assert!(cancelled.is_err(), "64 MiB were stored in 20 ms");
-    for _ in 0..500 {
-        if files_beneath(folder.path()).is_empty() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("left behind: {:?}", files_beneath(folder.path()));
+    until("an empty folder", || {
+        files_beneath(folder.path()).is_empty()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -227,13 +224,7 @@ async fn a_file_larger_than_allowed_is_refused_and_not_kept() {
         .store(file(&noise(200_000)), &name("b"))
         .await
         .expect("just fits");
-    for _ in 0..500 {
-        if files_beneath(folder.path()).len() == 1 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("left behind: {:?}", files_beneath(folder.path()));
+    until("one file", || files_beneath(folder.path()).len() == 1).await;
 }
 
 #[tokio::test]

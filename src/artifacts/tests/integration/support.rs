@@ -39,6 +39,18 @@ pub(crate) fn file(bytes: &[u8]) -> File {
     file
 }
 
+/// Waits until something is so; fails, saying what it is, if it never is.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "never came: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// As by default, in a hurry.
 pub(crate) fn hasty() -> Tuning {
     Tuning {
