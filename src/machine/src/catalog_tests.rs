@@ -1,3 +1,5 @@
+//! The catalog with real probes.
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};

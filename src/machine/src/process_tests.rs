@@ -1,3 +1,5 @@
+//! Bounded commands, with real processes.
+
 use std::fs;
 use std::time::Duration;
 

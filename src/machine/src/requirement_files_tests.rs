@@ -1,3 +1,5 @@
+//! Requirement files in real directories, hostile ones among them.
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;

@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! Test result files in, one model of test runs out.
 //!
 //! Start at [`read()`]: it takes bytes, finds out which format they are in, and hands each test case to a [`Sink`]
@@ -14,6 +13,8 @@
 //! * A damaged file gives what it held before (and where possible after) the damage, and a [`Problem`] that says so.
 //!
 //! This room knows no other room, no network and no async runtime.
+
+#![forbid(unsafe_code)]
 
 mod discover;
 mod encoding;

@@ -1,3 +1,5 @@
+//! What the configuration accepts, what it refuses, and how it says so.
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -217,7 +217,8 @@ fn known_id(text: &str) -> Result<AttemptId, Status> {
 }
 
 fn duration(field: &str, value: prost_types::Duration) -> Result<Duration, Status> {
-    value.try_into().map_err(|_| problem::bad_field(field, "it must not be negative"))
+    helix_proto::time::duration(value)
+        .map_err(|error| problem::bad_field(field, &error.to_string()))
 }
 
 fn short_text(field: &str, text: String) -> Result<String, Status> {

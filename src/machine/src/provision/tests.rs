@@ -1,3 +1,5 @@
+//! Provisioners with real installers.
+
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
