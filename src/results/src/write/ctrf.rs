@@ -226,8 +226,8 @@ impl<'c> Test<'c> {
                 .as_ref()
                 .map(|location| location.file.as_str()),
             line: case.location.as_ref().and_then(|location| location.line),
-            stdout: lines(evidence.stdout.as_str()),
-            stderr: lines(evidence.stderr.as_str()),
+            stdout: chunks(evidence.stdout.as_str()),
+            stderr: chunks(evidence.stderr.as_str()),
             retries: case.attempts.len(),
             flaky: case.is_flaky(),
             retry_attempts: case
@@ -259,8 +259,8 @@ impl<'c> RetryAttempt<'c> {
             start: attempt.started.map(milliseconds),
             message: attempt.evidence.message.as_str(),
             trace: attempt.evidence.stack.as_str(),
-            stdout: lines(attempt.evidence.stdout.as_str()),
-            stderr: lines(attempt.evidence.stderr.as_str()),
+            stdout: chunks(attempt.evidence.stdout.as_str()),
+            stderr: chunks(attempt.evidence.stderr.as_str()),
         }
     }
 }
@@ -300,11 +300,12 @@ fn tags(traits: &[Trait]) -> Vec<&str> {
         .collect()
 }
 
-fn lines(text: &str) -> Vec<&str> {
+/// An output as the list that the format wants. Cut into lines it could not be put together again exactly.
+fn chunks(text: &str) -> Vec<&str> {
     if text.is_empty() {
         Vec::new()
     } else {
-        text.split('\n').collect()
+        vec![text]
     }
 }
 

@@ -9,7 +9,7 @@ use crate::xml::tokenizer::{Flaw, Tag, Token, Tokenizer};
 const NAME_BYTES: usize = 32;
 
 /// Elements looked through for the partner of an end tag that does not fit the innermost open one.
-const SEARCH_DEPTH: usize = 4096;
+const SEARCH_DEPTH: usize = 64;
 
 /// A piece of text inside an element.
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +114,7 @@ pub(crate) fn read_document<R: ElementReader>(
             report_flaw(flaw, &mut tokenizer, session);
         }
         match token {
-            Token::Open if stack.frames.len() >= stack.limit => {
+            Token::Open | Token::Empty if stack.frames.len() >= stack.limit => {
                 if stack.beyond == 0 {
                     session.problem_at(tokenizer.source(), ProblemKind::LimitReached, || {
                         format!(
@@ -123,7 +123,7 @@ pub(crate) fn read_document<R: ElementReader>(
                         )
                     });
                 }
-                stack.beyond += 1;
+                stack.beyond += u64::from(token == Token::Open);
             }
             Token::Open | Token::Empty => {
                 session.at(tokenizer.source());

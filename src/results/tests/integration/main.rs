@@ -1,5 +1,9 @@
 //! The room as its callers see it: bytes of whole files in, cases and problems out.
 
 mod corpus;
+mod hostile;
+mod random;
 mod samples;
 mod support;
+mod view;
+mod writers;
