@@ -308,6 +308,24 @@ impl Agent {
     }
 }
 
+impl Drop for Agent {
+    /// Ends what the agent's work items left running: they outlive an agent by
+    /// design, and would only wear out the next test.
+    fn drop(&mut self) {
+        let mark = format!("HELIX_WORK_ROOT={}/work\0", self.directory.path().display());
+        // Where there is no process table to read, their time limits end them.
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            let is_ours = environment.windows(mark.len()).any(|window| window == mark.as_bytes());
+            if let (Some(pid), true) = (pid, is_ours) {
+                let pid = nix::unistd::Pid::from_raw(pid);
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+            }
+        }
+    }
+}
+
 /// Takes events from a running stream until `enough` says so.
 ///
 /// # Panics

@@ -52,9 +52,9 @@ async fn watcher_is_told_at_once_and_after_every_change() {
     let line = format!("until test -e {}; do sleep 0.05; done", gate.display());
     let mut run = agent.offer(shell(&line)).await.expect("taken");
     let slots = |capacity: &Capacity| capacity.free.expect("set").slots;
-    next_with(&mut stream, |capacity| slots(capacity) == 1).await;
     let running = |capacity: &Capacity| {
-        capacity.running.first().is_some_and(|row| row.state() == AttemptState::Running)
+        let first = capacity.running.first();
+        slots(capacity) == 1 && first.is_some_and(|row| row.state() == AttemptState::Running)
     };
     next_with(&mut stream, running).await;
     std::fs::write(&gate, b"").expect("written");

@@ -181,3 +181,22 @@ fn assert_no_trace(directory: &std::path::Path, secret: &[u8]) {
         }
     }
 }
+
+#[tokio::test]
+async fn end_of_the_command_is_told_after_its_last_byte() {
+    let agent = Agent::start().await;
+    for _ in 0..5 {
+        let seen = agent.run(shell("printf 'no newline'; sleep 0.05; echo")).await;
+        assert_eq!(seen.stdout, b"no newline\n");
+        let exited = seen.events.iter().find(|event| matches!(event.kind, Some(Kind::Exited(_))));
+        let offset = exited.expect("told").console_offset;
+        let last_line = seen.console_end - notes_after(&seen);
+        assert_eq!(offset, last_line);
+    }
+}
+
+/// Bytes of the agent's own last line.
+fn notes_after(seen: &Seen) -> u64 {
+    let text = String::from_utf8_lossy(&seen.notes).into_owned();
+    text.lines().last().map_or(0, |line| line.len() as u64 + 1)
+}

@@ -159,7 +159,7 @@ impl Agent {
         self.health.not_serving().await;
         self.core.drain_for_shutdown();
         let ended = async {
-            while self.core.running() > 0 {
+            while self.core.running() > 0 || !self.core.tasks.is_empty() {
                 tokio::time::sleep(LOOK_AGAIN_AFTER).await;
             }
         };

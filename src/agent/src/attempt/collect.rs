@@ -62,16 +62,15 @@ pub(super) async fn collect(
     }
     match notes {
         Ok(mut notes) => {
-            if end.is_worth_a_note() {
-                notes.line(attempt, &end.wire_ending().message);
-            }
+            let note = end.is_worth_a_note().then(|| end.wire_ending().message);
             // Not yet the last word: the store may fail, which the log in it
             // could not say anyway.
             let judgement =
                 judge(&end.ending, &collected.tally, &collected.requests, &record.delivery);
             let exit_code = judgement.helix_exit_code();
             let name = &record.identity.friendly_name;
-            notes.line(attempt, &console::last_line(name, exit_code));
+            let last = console::last_line(name, exit_code);
+            notes.close(attempt, note.into_iter().chain([last]));
         }
         Err(error) => collection.warn(format!(
             "the console has no last line: {}",

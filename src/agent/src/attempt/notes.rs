@@ -2,7 +2,7 @@
 //! starts and after it has ended. In between the supervisor is the writer.
 
 use helix_exec::SpoolWriter;
-use helix_exec::spool::{SpoolError, SpoolLimits, Stream};
+use helix_exec::spool::{Piece, SpoolError, SpoolLimits, SpoolReader, Stream};
 
 use super::handle::Attempt;
 
@@ -27,9 +27,39 @@ impl Notes {
 
     /// Adds a line.
     pub(crate) fn line(&mut self, attempt: &Attempt, text: &str) {
-        let mut line = text.replace(['\n', '\r'], " ");
-        line.push('\n');
-        self.writer.append(Stream::Agent, line.as_bytes());
+        self.append(attempt, &one_line(text));
+    }
+
+    /// Adds the last lines, unless an earlier life of the agent did: it may have
+    /// died between them and the verdict.
+    pub(crate) fn close(&mut self, attempt: &Attempt, lines: impl Iterator<Item = String>) {
+        let text: String = lines.map(|line| one_line(&line)).collect();
+        if !self.end_with(attempt, &text) {
+            self.append(attempt, &text);
+        }
+    }
+
+    fn append(&mut self, attempt: &Attempt, text: &str) {
+        self.writer.append(Stream::Agent, text.as_bytes());
         attempt.console_grew_to(self.writer.position());
     }
+
+    fn end_with(&self, attempt: &Attempt, text: &str) -> bool {
+        let Some(begin) = self.writer.position().checked_sub(text.len() as u64) else {
+            return false;
+        };
+        let read = SpoolReader::open(&attempt.spool())
+            .and_then(|mut reader| reader.read_at(begin, text.len()));
+        matches!(
+            read,
+            Ok(Piece::Chunk(chunk))
+                if chunk.stream == Stream::Agent && chunk.bytes == text.as_bytes()
+        )
+    }
+}
+
+fn one_line(text: &str) -> String {
+    let mut line = text.replace(['\n', '\r'], " ");
+    line.push('\n');
+    line
 }

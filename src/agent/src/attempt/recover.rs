@@ -92,13 +92,15 @@ async fn recover_one(core: &Arc<Core>, directory: &Path) -> io::Result<Found> {
     match state.recovery() {
         Recovery::EndAsNeverStarted | Recovery::ReportAgain | Recovery::Forget => {
             let cause = InfrastructureCause::AgentRestartedBeforeStart;
-            tokio::spawn(drive::give_back(core, attempt, record, orders, cause));
+            let tasks = core.tasks.clone();
+            tasks.spawn(drive::give_back(core, attempt, record, orders, cause));
         }
         Recovery::Attach | Recovery::CollectAgain => {
             // Now and not in the task: what no known job owns is removed as
             // soon as all attempts are taken up.
             let workspace = Workspace::find(&core, &record).await;
-            tokio::spawn(async move {
+            let tasks = core.tasks.clone();
+            tasks.spawn(async move {
                 if appears(&attempt).await {
                     drive::take_up(core, attempt, record, orders, workspace).await;
                 } else {

@@ -116,6 +116,8 @@ pub(crate) async fn watch(
         }
         match watched.look() {
             Look::Ended(ended) => {
+                // The last notice before the end may not have told of all of it.
+                attempt.console_grew_to(ended.output.console_bytes);
                 if !matches!(ended.ending, Spooled::CouldNotStart { .. }) {
                     watched.started(ended.command);
                 }

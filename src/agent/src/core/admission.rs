@@ -71,7 +71,8 @@ impl Core {
             "work item accepted"
         );
         drive::accept(self, &attempt, &work_item);
-        tokio::spawn(drive::run(Arc::clone(self), Arc::clone(&attempt), work_item, record, orders));
+        let run = drive::run(Arc::clone(self), Arc::clone(&attempt), work_item, record, orders);
+        self.tasks.spawn(run);
         self.note_change();
         Ok(attempt)
     }

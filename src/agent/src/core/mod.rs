@@ -25,6 +25,7 @@ use helix_model::resources::{Ledger, Resources};
 use helix_payload::Cache;
 use helix_proto::agent::v1::AttemptSummary;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 use crate::attempt::jobs::Jobs;
@@ -51,6 +52,8 @@ pub(crate) struct Core {
     /// Files that the work items of a job share.
     pub(crate) jobs: Jobs,
     pub(crate) ground: Ground,
+    /// The tasks that own attempts; they end when nothing of one is left to do.
+    pub(crate) tasks: TaskTracker,
     started: SystemTime,
     default_queue: QueueName,
     state: Mutex<State>,
@@ -133,6 +136,7 @@ impl Core {
             launcher,
             jobs: Jobs::default(),
             ground,
+            tasks: TaskTracker::new(),
             started: SystemTime::now(),
             default_queue,
             state: Mutex::new(state),
@@ -198,6 +202,7 @@ impl Core {
             summary: attempt.summary(),
             ended: now,
         };
+        count_end(&ended.summary);
         let mut state = self.lock();
         state.ledger.release(id);
         state.registry.end(id, ended);
@@ -315,4 +320,26 @@ impl Core {
         })?;
         Ok(Attempt::new(record.identity.clone(), record.reserved(), journal, directory, 0))
     }
+}
+
+/// Counts an ended attempt for the metrics.
+fn count_end(summary: &AttemptSummary) {
+    use helix_proto::agent::v1::attempt_event::Kind;
+    use helix_proto::agent::v1::returned::Cause;
+    let kind = summary.terminal_event.as_ref().and_then(|event| event.kind.as_ref());
+    let (event, verdict) = match kind {
+        Some(Kind::Finished(finished)) => ("finished", finished.verdict.as_ref()),
+        Some(Kind::Requeued(requeued)) => ("requeued", requeued.verdict.as_ref()),
+        Some(Kind::Returned(returned)) => match &returned.cause {
+            Some(Cause::Verdict(verdict)) => ("returned", Some(verdict)),
+            Some(Cause::Refusal(_)) | None => ("returned", None),
+        },
+        _ => return,
+    };
+    let verdict = verdict.map_or("REFUSED", |verdict| {
+        let name = verdict.kind().as_str_name();
+        name.strip_prefix("VERDICT_KIND_").unwrap_or(name)
+    });
+    metrics::counter!("helix_agent_ended_total", "event" => event, "verdict" => verdict)
+        .increment(1);
 }

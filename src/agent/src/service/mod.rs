@@ -67,7 +67,10 @@ impl AgentService for Service {
             .map_err(|problems| self.refused(&Refusal::BadRequest { problems }))?;
         let attempt = self.core.admit(work_item).map_err(|error| match error {
             AdmitError::Refused(refusal) => problem::refused(&refusal),
-            AdmitError::StateUnwritable(error) => problem::state_unwritable(&error),
+            AdmitError::StateUnwritable(error) => {
+                tracing::error!(error = %error, "work item refused: state cannot be written");
+                problem::state_unwritable(&error)
+            }
         })?;
         let events = ReceiverStream::new(follow(attempt, 0, 0));
         Ok(Response::new(Box::pin(
