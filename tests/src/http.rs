@@ -21,7 +21,11 @@ pub async fn get(address: SocketAddr, path: &str) -> (u16, String, String) {
     stream.read_to_end(&mut answer).await.expect("read");
     let answer = String::from_utf8(answer).expect("text");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a code");
+    let code = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .expect("a code");
     (code, head.to_lowercase(), body.to_owned())
 }
 
@@ -60,13 +64,19 @@ impl Reply {
             }
             Some(_) | None => message("200 OK", "accept-ranges: bytes\r\n", content),
         };
-        Self { bytes, after: After::Close }
+        Self {
+            bytes,
+            after: After::Close,
+        }
     }
 
     /// A status without content; `head` is whole lines.
     #[must_use]
     pub fn status(status: &str, head: &str) -> Self {
-        Self { bytes: message(status, head, b""), after: After::Close }
+        Self {
+            bytes: message(status, head, b""),
+            after: After::Close,
+        }
     }
 
     /// The same, but the connection breaks when `missing` bytes are left.
@@ -123,7 +133,11 @@ impl Server {
                 });
             }
         });
-        Self { address, asked, task }
+        Self {
+            address,
+            asked,
+            task,
+        }
     }
 
     /// The address of something on it.
@@ -135,7 +149,10 @@ impl Server {
     /// All requests so far.
     #[must_use]
     pub fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 

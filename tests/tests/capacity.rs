@@ -18,13 +18,24 @@ use tonic_types::StatusExt;
 async fn watch(agent: &Agent, interval: Duration) -> Streaming<WatchCapacityResponse> {
     let interval = Some(interval.try_into().expect("it fits"));
     let request = WatchCapacityRequest { interval };
-    agent.client().await.watch_capacity(request).await.expect("watched").into_inner()
+    agent
+        .client()
+        .await
+        .watch_capacity(request)
+        .await
+        .expect("watched")
+        .into_inner()
 }
 
 async fn next(stream: &mut Streaming<WatchCapacityResponse>) -> Capacity {
     let answer = tokio::time::timeout(PATIENCE, stream.message()).await;
-    let answer = answer.expect("it is not silent for ever").expect("unbroken");
-    answer.expect("it does not end").capacity.expect("a capacity")
+    let answer = answer
+        .expect("it is not silent for ever")
+        .expect("unbroken");
+    answer
+        .expect("it does not end")
+        .capacity
+        .expect("a capacity")
 }
 
 /// Waits for a state; says how many answers that took.
@@ -59,16 +70,29 @@ async fn watcher_is_told_at_once_and_after_every_change() {
     next_with(&mut stream, running).await;
     std::fs::write(&gate, b"").expect("written");
     while run.message().await.expect("unbroken").is_some() {}
-    next_with(&mut stream, |capacity| slots(capacity) == 2 && capacity.running.is_empty()).await;
+    next_with(&mut stream, |capacity| {
+        slots(capacity) == 2 && capacity.running.is_empty()
+    })
+    .await;
 
-    let drain = DrainRequest { reason: String::new() };
+    let drain = DrainRequest {
+        reason: String::new(),
+    };
     agent.client().await.drain(drain).await.expect("drained");
     next_with(&mut stream, |capacity| {
         capacity.state() == AgentState::Draining && capacity.draining_since.is_some()
     })
     .await;
-    agent.client().await.resume(ResumeRequest {}).await.expect("resumed");
-    next_with(&mut stream, |capacity| capacity.state() == AgentState::Ready).await;
+    agent
+        .client()
+        .await
+        .resume(ResumeRequest {})
+        .await
+        .expect("resumed");
+    next_with(&mut stream, |capacity| {
+        capacity.state() == AgentState::Ready
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -80,11 +104,17 @@ async fn watcher_hears_of_the_offline_file_though_nobody_tells_the_agent() {
     std::fs::write(&file, "a test\n").expect("written");
     next_with(&mut stream, |capacity| {
         capacity.state() == AgentState::Offline
-            && capacity.reasons.iter().any(|reason| reason.contains("a test"))
+            && capacity
+                .reasons
+                .iter()
+                .any(|reason| reason.contains("a test"))
     })
     .await;
     std::fs::remove_file(&file).expect("removed");
-    next_with(&mut stream, |capacity| capacity.state() == AgentState::Ready).await;
+    next_with(&mut stream, |capacity| {
+        capacity.state() == AgentState::Ready
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -103,13 +133,25 @@ async fn watcher_is_told_at_the_interval_when_nothing_changes() {
     }
     let total = times[2].seconds - times[0].seconds;
     assert!((1..30).contains(&total), "{times:?}");
-    for interval in [Duration::from_millis(999), Duration::from_secs(601), Duration::ZERO] {
+    for interval in [
+        Duration::from_millis(999),
+        Duration::from_secs(601),
+        Duration::ZERO,
+    ] {
         let interval = Some(interval.try_into().expect("it fits"));
         let request = WatchCapacityRequest { interval };
-        let status = agent.client().await.watch_capacity(request).await.expect_err("refused");
+        let status = agent
+            .client()
+            .await
+            .watch_capacity(request)
+            .await
+            .expect_err("refused");
         assert_eq!(status.code(), Code::InvalidArgument);
         let details = status.get_error_details();
-        let violations = &details.bad_request().expect("a BadRequest").field_violations;
+        let violations = &details
+            .bad_request()
+            .expect("a BadRequest")
+            .field_violations;
         assert_eq!(violations[0].field, "interval");
     }
 }
@@ -122,11 +164,20 @@ async fn burst_of_changes_is_told_at_most_ten_times_a_second_and_the_last_state_
     let began = Instant::now();
     let flips = async {
         for _ in 0..150 {
-            let drain = DrainRequest { reason: String::new() };
+            let drain = DrainRequest {
+                reason: String::new(),
+            };
             agent.client().await.drain(drain).await.expect("drained");
-            agent.client().await.resume(ResumeRequest {}).await.expect("resumed");
+            agent
+                .client()
+                .await
+                .resume(ResumeRequest {})
+                .await
+                .expect("resumed");
         }
-        let drain = DrainRequest { reason: "the end".to_owned() };
+        let drain = DrainRequest {
+            reason: "the end".to_owned(),
+        };
         agent.client().await.drain(drain).await.expect("drained");
     };
     let mut answers = 0_u32;
@@ -143,10 +194,15 @@ async fn burst_of_changes_is_told_at_most_ten_times_a_second_and_the_last_state_
         }
     };
     // Two more than the time allows: the first, and the one under way.
-    let most = u32::try_from(took.as_millis() / 100).unwrap_or(u32::MAX).saturating_add(2);
+    let most = u32::try_from(took.as_millis() / 100)
+        .unwrap_or(u32::MAX)
+        .saturating_add(2);
     assert!(answers <= most, "{answers} answers in {took:?}");
     if last != Some(AgentState::Draining) || agent.capacity().await.draining_since.is_none() {
-        next_with(&mut stream, |capacity| capacity.state() == AgentState::Draining).await;
+        next_with(&mut stream, |capacity| {
+            capacity.state() == AgentState::Draining
+        })
+        .await;
     }
 }
 
@@ -162,8 +218,14 @@ async fn what_an_attempt_reserves_is_shown_and_given_back() {
         processes: 0,
     };
     let gate = agent.directory().join("gate");
-    let line = format!("echo ready; until test -e {}; do sleep 0.05; done", gate.display());
-    let item = WorkItem { resources: Some(wanted), ..shell(&line) };
+    let line = format!(
+        "echo ready; until test -e {}; do sleep 0.05; done",
+        gate.display()
+    );
+    let item = WorkItem {
+        resources: Some(wanted),
+        ..shell(&line)
+    };
     let (work_item_id, job_id) = (item.work_item_id.clone(), item.job_id.clone());
     let mut run = agent.offer(item).await.expect("taken");
     let mut seen = Seen::default();
@@ -175,26 +237,47 @@ async fn what_an_attempt_reserves_is_shown_and_given_back() {
     assert!(row.accepted.is_some());
     assert_eq!(row.reserved, Some(wanted));
     let (total, free) = (capacity.total.expect("set"), capacity.free.expect("set"));
-    assert_eq!((total.slots, total.cpu_millis, total.memory_bytes), (4, 4000, 1 << 30));
+    assert_eq!(
+        (total.slots, total.cpu_millis, total.memory_bytes),
+        (4, 4000, 1 << 30)
+    );
     assert_eq!((free.slots, free.cpu_millis), (2, 2500));
     assert!(free.memory_bytes <= (1 << 30) - (300 << 20), "{free:?}");
     std::fs::write(&gate, b"").expect("written");
     while run.message().await.expect("unbroken").is_some() {}
     let free = eventually("all is given back", async || {
         let capacity = agent.capacity().await;
-        if capacity.running.is_empty() { Ok(capacity.free.expect("set")) } else { Err(capacity) }
+        if capacity.running.is_empty() {
+            Ok(capacity.free.expect("set"))
+        } else {
+            Err(capacity)
+        }
     })
     .await;
     assert_eq!((free.slots, free.cpu_millis), (4, 4000));
     let info = capacity.agent.expect("set");
     assert!(!info.machine.is_empty() && !info.version.is_empty() && !info.boot_id.is_empty());
-    assert!(capacity.capabilities.iter().any(|capability| capability.name == "os"));
+    assert!(
+        capacity
+            .capabilities
+            .iter()
+            .any(|capability| capability.name == "os")
+    );
 }
 
 async fn page(agent: &Agent, size: u32, token: &str, running_only: bool) -> ListAttemptsResponse {
-    let request =
-        ListAttemptsRequest { running_only, page_size: size, page_token: token.to_owned() };
-    agent.client().await.list_attempts(request).await.expect("a list").into_inner()
+    let request = ListAttemptsRequest {
+        running_only,
+        page_size: size,
+        page_token: token.to_owned(),
+    };
+    agent
+        .client()
+        .await
+        .list_attempts(request)
+        .await
+        .expect("a list")
+        .into_inner()
 }
 
 fn ids(page: &ListAttemptsResponse) -> Vec<String> {
@@ -231,15 +314,32 @@ async fn attempts_are_listed_newest_first_page_by_page_and_the_same_after_a_rest
             assert_eq!(row.attempt.expect("set").state(), AttemptState::Ended);
         }
     }
-    let mut run = agent.offer(shell("echo ready; sleep 600")).await.expect("taken");
+    let mut run = agent
+        .offer(shell("echo ready; sleep 600"))
+        .await
+        .expect("taken");
     let mut seen = Seen::default();
     until(&mut run, &mut seen, |seen, _| seen.stdout == b"ready\n").await;
     let running = page(&agent, 0, "", true).await;
     assert_eq!(running.attempts.len(), 1);
     assert!(running.attempts[0].terminal_event.is_none() && running.attempts[0].ended.is_none());
-    for token in ["nonsense", "../../etc/passwd", "1.2", "\u{7f}", "99999999999999999999.1-a"] {
-        let request = ListAttemptsRequest { page_token: token.to_owned(), ..Default::default() };
-        let status = agent.client().await.list_attempts(request).await.expect_err("refused");
+    for token in [
+        "nonsense",
+        "../../etc/passwd",
+        "1.2",
+        "\u{7f}",
+        "99999999999999999999.1-a",
+    ] {
+        let request = ListAttemptsRequest {
+            page_token: token.to_owned(),
+            ..Default::default()
+        };
+        let status = agent
+            .client()
+            .await
+            .list_attempts(request)
+            .await
+            .expect_err("refused");
         assert_eq!(status.code(), Code::InvalidArgument, "{token}");
     }
 }
@@ -270,9 +370,22 @@ async fn whoever_has_seen_all_is_told_that_there_is_no_more() {
     // Only the last byte of the console was missed.
     let rest = agent.attach(&attempt_id, last, seen.console_end - 1).await;
     assert_eq!(rest.notes, b"\n");
-    for (after_event, console_offset) in [(last + 1, 0), (0, seen.console_end + 1), (u64::MAX, u64::MAX)] {
-        let request = AttachRequest { attempt_id: attempt_id.clone(), after_event, console_offset };
-        let status = agent.client().await.attach(request).await.expect_err("beyond the end");
+    for (after_event, console_offset) in [
+        (last + 1, 0),
+        (0, seen.console_end + 1),
+        (u64::MAX, u64::MAX),
+    ] {
+        let request = AttachRequest {
+            attempt_id: attempt_id.clone(),
+            after_event,
+            console_offset,
+        };
+        let status = agent
+            .client()
+            .await
+            .attach(request)
+            .await
+            .expect_err("beyond the end");
         assert_eq!(status.code(), Code::OutOfRange);
     }
 }
@@ -287,13 +400,22 @@ async fn what_is_too_much_is_forgotten_acknowledged_attempts_first() {
     let (old_id, new_id) = (old.attempt_id.clone(), new.attempt_id.clone());
     agent.run(old).await;
     agent.run(new).await;
-    let acknowledge = AcknowledgeRequest { attempt_id: new_id.clone() };
-    agent.client().await.acknowledge(acknowledge).await.expect("it has ended");
+    let acknowledge = AcknowledgeRequest {
+        attempt_id: new_id.clone(),
+    };
+    agent
+        .client()
+        .await
+        .acknowledge(acknowledge)
+        .await
+        .expect("it has ended");
     // A sweep comes with every start.
     agent.kill_and_start_again().await;
-    eventually("it is forgotten", async || match ids(&page(&agent, 0, "", false).await) {
-        list if list == [old_id.clone()] => Ok(()),
-        list => Err(list),
+    eventually("it is forgotten", async || {
+        match ids(&page(&agent, 0, "", false).await) {
+            list if list == [old_id.clone()] => Ok(()),
+            list => Err(list),
+        }
     })
     .await;
     let unknown = |attempt_id: &str| AttachRequest {
@@ -301,9 +423,18 @@ async fn what_is_too_much_is_forgotten_acknowledged_attempts_first() {
         after_event: 0,
         console_offset: 0,
     };
-    let status = agent.client().await.attach(unknown(&new_id)).await.expect_err("forgotten");
+    let status = agent
+        .client()
+        .await
+        .attach(unknown(&new_id))
+        .await
+        .expect_err("forgotten");
     assert_eq!(status.code(), Code::NotFound);
-    let info = status.get_error_details().error_info().cloned().expect("an ErrorInfo");
+    let info = status
+        .get_error_details()
+        .error_info()
+        .cloned()
+        .expect("an ErrorInfo");
     assert_eq!(info.reason, "UNKNOWN_ATTEMPT");
     assert_eq!(agent.attach(&old_id, 0, 0).await.stdout.len(), 2_000_000);
     // Its directory is gone as well.

@@ -35,7 +35,9 @@ fn tar(path: &Path, name: &str, content: &[u8]) {
     let mut header = tar::Header::new_ustar();
     header.set_size(content.len() as u64);
     header.set_mode(0o644);
-    builder.append_data(&mut header, name, content).expect("written");
+    builder
+        .append_data(&mut header, name, content)
+        .expect("written");
     builder.into_inner().expect("finished");
 }
 
@@ -43,17 +45,28 @@ fn tar(path: &Path, name: &str, content: &[u8]) {
 /// its directory to its end, so that one that is taken from it shows.
 fn kinds(archive: &Path) -> Vec<(&'static str, WorkItem, i32)> {
     let payload = Payload {
-        source: Some(payload::Source::Url(format!("file://{}", archive.display()))),
+        source: Some(payload::Source::Url(format!(
+            "file://{}",
+            archive.display()
+        ))),
         ..Payload::default()
     };
-    let own = |line: &str| WorkItem { payloads: vec![payload.clone()], ..shell(line) };
-    let shared = Payload { destination: "c".to_owned(), ..payload.clone() };
+    let own = |line: &str| WorkItem {
+        payloads: vec![payload.clone()],
+        ..shell(line)
+    };
+    let shared = Payload {
+        destination: "c".to_owned(),
+        ..payload.clone()
+    };
     vec![
         ("quick", shell("echo quick; echo error >&2"), 0),
         ("failing", shell("echo before; sleep 0.1; exit 9"), 9),
         (
             "talking",
-            shell("touch mark; i=0; while [ $i -lt 30 ]; do echo line $i; i=$((i+1)); sleep 0.01; done; test -e mark"),
+            shell(
+                "touch mark; i=0; while [ $i -lt 30 ]; do echo line $i; i=$((i+1)); sleep 0.01; done; test -e mark",
+            ),
             0,
         ),
         ("payload", own("cat file; sleep 0.2; cat file"), 0),
@@ -65,15 +78,26 @@ fn kinds(archive: &Path) -> Vec<(&'static str, WorkItem, i32)> {
             },
             0,
         ),
-        ("large", shell("head -c 3000000 /dev/zero | tr '\\0' x; echo; sleep 0.1"), 0),
+        (
+            "large",
+            shell("head -c 3000000 /dev/zero | tr '\\0' x; echo; sleep 0.1"),
+            0,
+        ),
         (
             "uploading",
-            shell("i=0; while [ $i -lt 40 ]; do echo $i > \"$HELIX_WORKITEM_UPLOAD_ROOT/$i\"; i=$((i+1)); done"),
+            shell(
+                "i=0; while [ $i -lt 40 ]; do echo $i > \"$HELIX_WORKITEM_UPLOAD_ROOT/$i\"; i=$((i+1)); done",
+            ),
             0,
         ),
         (
             "timing out",
-            limited(shell("echo stuck; sleep 600"), Some(Duration::from_millis(300)), None, Duration::ZERO),
+            limited(
+                shell("echo stuck; sleep 600"),
+                Some(Duration::from_millis(300)),
+                None,
+                Duration::ZERO,
+            ),
             -3,
         ),
     ]
@@ -105,7 +129,10 @@ fn check_order(events: &[AttemptEvent], context: &str) {
     assert!(places.is_sorted(), "{context}: out of order: {events:#?}");
     for once in [0, 2, 3, 5] {
         let count = places.iter().filter(|place| **place == once).count();
-        assert!(count <= 1, "{context}: {count} events of kind {once}: {events:#?}");
+        assert!(
+            count <= 1,
+            "{context}: {count} events of kind {once}: {events:#?}"
+        );
     }
     assert_eq!(places.first(), Some(&0), "{context}: {events:#?}");
     assert_eq!(places.last(), Some(&5), "{context}: {events:#?}");
@@ -116,7 +143,9 @@ const BOUND: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn agent_killed_at_any_moment_ends_every_attempt_once_and_forgets_no_byte() {
-    let seed = std::env::var("HELIX_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = std::env::var("HELIX_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or(20_240_917);
     let mut dice = Dice(seed);
     let mut agent = Agent::start_with("slots = 4\n", "").await;
@@ -142,28 +171,65 @@ async fn agent_killed_at_any_moment_ends_every_attempt_once_and_forgets_no_byte(
         for (what, attempt_id, exit, reader) in offered {
             let context = format!("seed {seed}, round {rounds}, `{what}`, killed after {delay:?}");
             let before = reader.await.expect("read");
-            let after = tokio::time::timeout(helix_tests::PATIENCE, agent.attach(&attempt_id, 0, 0));
-            let after = after.await.unwrap_or_else(|_| panic!("{context}: it never ends"));
+            let after =
+                tokio::time::timeout(helix_tests::PATIENCE, agent.attach(&attempt_id, 0, 0));
+            let after = after
+                .await
+                .unwrap_or_else(|_| panic!("{context}: it never ends"));
             check_order(&after.events, &context);
             // What anybody was told stays true.
-            assert!(after.stdout.starts_with(&before.stdout), "{context}: standard output");
-            assert!(after.stderr.starts_with(&before.stderr), "{context}: standard error");
-            assert!(after.notes.starts_with(&before.notes), "{context}: lines of the agent");
-            assert_eq!(after.events[..before.events.len()], before.events[..], "{context}");
+            assert!(
+                after.stdout.starts_with(&before.stdout),
+                "{context}: standard output"
+            );
+            assert!(
+                after.stderr.starts_with(&before.stderr),
+                "{context}: standard error"
+            );
+            assert!(
+                after.notes.starts_with(&before.notes),
+                "{context}: lines of the agent"
+            );
+            assert_eq!(
+                after.events[..before.events.len()],
+                before.events[..],
+                "{context}"
+            );
             // It ended as it would have, or was given back before it began.
             match after.terminal() {
                 Some(Kind::Finished(finished)) => {
-                    assert_eq!(finished.helix_exit_code, exit, "{context}: {}", after.text());
+                    assert_eq!(
+                        finished.helix_exit_code,
+                        exit,
+                        "{context}: {}",
+                        after.text()
+                    );
                 }
                 Some(Kind::Returned(_)) => {
-                    let started = |event: &AttemptEvent| matches!(event.kind, Some(Kind::Started(_)));
-                    assert!(!after.events.iter().any(started), "{context}: {:#?}", after.events);
-                    assert_eq!(after.verdict().kind(), VerdictKind::Infrastructure, "{context}");
+                    let started =
+                        |event: &AttemptEvent| matches!(event.kind, Some(Kind::Started(_)));
+                    assert!(
+                        !after.events.iter().any(started),
+                        "{context}: {:#?}",
+                        after.events
+                    );
+                    assert_eq!(
+                        after.verdict().kind(),
+                        VerdictKind::Infrastructure,
+                        "{context}"
+                    );
                 }
                 other => panic!("{context}: {other:?}"),
             }
-            let lines = String::from_utf8_lossy(&after.notes).matches("END OF WORK ITEM LOG").count();
-            assert_eq!(lines, 1, "{context}: {}", String::from_utf8_lossy(&after.notes));
+            let lines = String::from_utf8_lossy(&after.notes)
+                .matches("END OF WORK ITEM LOG")
+                .count();
+            assert_eq!(
+                lines,
+                1,
+                "{context}: {}",
+                String::from_utf8_lossy(&after.notes)
+            );
             // And reads the same again.
             let again = agent.attach(&attempt_id, 0, 0).await;
             assert_eq!(again.events, after.events, "{context}");
@@ -171,8 +237,17 @@ async fn agent_killed_at_any_moment_ends_every_attempt_once_and_forgets_no_byte(
         }
     }
     // All of them are known, and none holds anything.
-    let list = ListAttemptsRequest { page_size: 1000, ..ListAttemptsRequest::default() };
-    let list = agent.client().await.list_attempts(list).await.expect("a list").into_inner();
+    let list = ListAttemptsRequest {
+        page_size: 1000,
+        ..ListAttemptsRequest::default()
+    };
+    let list = agent
+        .client()
+        .await
+        .list_attempts(list)
+        .await
+        .expect("a list")
+        .into_inner();
     assert_eq!(list.attempts.len() as u64, rounds * 2);
     assert!(list.attempts.iter().all(|row| row.terminal_event.is_some()));
     let free = agent.capacity().await.free.expect("set");
@@ -185,10 +260,19 @@ async fn agent_killed_at_any_moment_ends_every_attempt_once_and_forgets_no_byte(
 fn processes_with(word: &str) -> Vec<(i32, i32)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("readable").flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
         let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
         let all = [read("environ"), read("cmdline")].concat();
-        if all.windows(word.len()).any(|window| window == word.as_bytes()) {
+        if all
+            .windows(word.len())
+            .any(|window| window == word.as_bytes())
+        {
             found.push((pid, parent_of(pid)));
         }
     }
@@ -198,17 +282,25 @@ fn processes_with(word: &str) -> Vec<(i32, i32)> {
 fn parent_of(pid: i32) -> i32 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();
-    after_name.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
+    after_name
+        .split_whitespace()
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(0)
 }
 
 fn kill(pid: i32) {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
-        .expect("it runs");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .expect("it runs");
 }
 
 /// An item with a tree of processes, two of which try to get away.
 async fn item_with_a_tree(agent: &Agent) -> (Streaming<RunResponse>, Seen, String) {
-    let item = shell("setsid sleep 611 & (trap '' TERM HUP; sleep 612) & sleep 613 & echo ready; wait");
+    let item =
+        shell("setsid sleep 611 & (trap '' TERM HUP; sleep 612) & sleep 613 & echo ready; wait");
     let attempt_id = item.attempt_id.clone();
     let mut stream = agent.offer(delivery_of(item)).await.expect("taken");
     let mut seen = Seen::default();
@@ -218,7 +310,10 @@ async fn item_with_a_tree(agent: &Agent) -> (Streaming<RunResponse>, Seen, Strin
 
 fn delivery_of(item: WorkItem) -> WorkItem {
     let attempt_id = item.attempt_id.clone();
-    WorkItem { attempt_id, ..delivery(item, 1, 3, 2) }
+    WorkItem {
+        attempt_id,
+        ..delivery(item, 1, 3, 2)
+    }
 }
 
 /// The processes of the work item that names its directories beneath `agent`.
@@ -241,7 +336,10 @@ async fn killed_supervisor_is_told_as_lost_and_takes_the_command_with_it() {
     });
     let command = i32::try_from(started).expect("a pid");
     let supervisor = parent_of(command);
-    assert!(supervisor > 1 && !tree.iter().any(|(pid, _)| *pid == supervisor), "{tree:?}");
+    assert!(
+        supervisor > 1 && !tree.iter().any(|(pid, _)| *pid == supervisor),
+        "{tree:?}"
+    );
     kill(supervisor);
     while let Some(response) = stream.message().await.expect("unbroken") {
         seen.take(response.event.expect("an event"));
@@ -268,7 +366,12 @@ fn launcher_of(agent: &Agent) -> Option<i32> {
     std::fs::read_dir("/proc")
         .expect("readable")
         .flatten()
-        .filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()))
+        .filter_map(|entry| {
+            entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+        })
         .find(|pid: &i32| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             parent_of(*pid) == own && line.ends_with(b"\0launcher\0")
@@ -279,7 +382,10 @@ fn launcher_of(agent: &Agent) -> Option<i32> {
 async fn killed_launcher_disturbs_no_item_and_the_next_one_gets_a_new_launcher() {
     let agent = Agent::start().await;
     let gate = agent.directory().join("gate");
-    let line = format!("echo ready; until test -e {}; do sleep 0.05; done; echo end; exit 5", gate.display());
+    let line = format!(
+        "echo ready; until test -e {}; do sleep 0.05; done; echo end; exit 5",
+        gate.display()
+    );
     let mut stream = agent.offer(shell(&line)).await.expect("taken");
     let mut seen = Seen::default();
     until(&mut stream, &mut seen, |seen, _| seen.stdout == b"ready\n").await;
@@ -346,7 +452,9 @@ impl Drop for SmallDisk {
 async fn full_state_directory_ends_items_with_a_clear_status_and_the_agent_lives() {
     let directory = TempDir::with_prefix("helix-").expect("a directory");
     let state = directory.path().join("state");
-    let Some(disk) = SmallDisk::mount(state.clone(), "6m") else { return };
+    let Some(disk) = SmallDisk::mount(state.clone(), "6m") else {
+        return;
+    };
     let agent = Agent::start_in(directory, "slots = 2\n", "", &[]).await;
     assert_eq!(agent.run(shell("echo well")).await.stdout, b"well\n");
 
@@ -363,7 +471,10 @@ async fn full_state_directory_ends_items_with_a_clear_status_and_the_agent_lives
         Some(Kind::Returned(_)) => {
             assert_eq!(seen.verdict().kind(), VerdictKind::Infrastructure);
             let message = seen.verdict().message.to_lowercase();
-            assert!(message.contains("space") || message.contains("disk"), "{message}");
+            assert!(
+                message.contains("space") || message.contains("disk"),
+                "{message}"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -381,7 +492,10 @@ async fn full_state_directory_ends_items_with_a_clear_status_and_the_agent_lives
             let seen = read_on(stream).await;
             if let Some(Kind::Returned(_)) = seen.terminal() {
                 let message = seen.verdict().message.to_lowercase();
-                assert!(message.contains("space") || message.contains("disk"), "{message}");
+                assert!(
+                    message.contains("space") || message.contains("disk"),
+                    "{message}"
+                );
             } else {
                 assert_eq!(seen.finished().helix_exit_code, 0);
             }
@@ -394,10 +508,17 @@ async fn full_state_directory_ends_items_with_a_clear_status_and_the_agent_lives
     let _ = std::fs::remove_dir_all(state.join("artifacts"));
     let first = agent.attach(&attempt_id, 0, 0).await;
     assert!(first.terminal().is_some());
-    let list = agent.client().await.list_attempts(ListAttemptsRequest::default()).await;
+    let list = agent
+        .client()
+        .await
+        .list_attempts(ListAttemptsRequest::default())
+        .await;
     let list = list.expect("a list").into_inner();
     let known = list.attempts.iter().filter_map(|row| row.attempt.as_ref());
-    if !known.map(|row| &row.attempt_id).any(|id| *id == full.attempt_id) {
+    if !known
+        .map(|row| &row.attempt_id)
+        .any(|id| *id == full.attempt_id)
+    {
         let status = agent.offer(full).await.map(|_| ());
         assert!(status.is_ok(), "{status:?}");
     }

@@ -17,11 +17,17 @@ use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 
 fn at(url: &str) -> Payload {
-    Payload { source: Some(payload::Source::Url(url.to_owned())), ..Payload::default() }
+    Payload {
+        source: Some(payload::Source::Url(url.to_owned())),
+        ..Payload::default()
+    }
 }
 
 fn with_payload(line: &str, payload: Payload) -> WorkItem {
-    WorkItem { payloads: vec![payload], ..shell(line) }
+    WorkItem {
+        payloads: vec![payload],
+        ..shell(line)
+    }
 }
 
 fn header(kind: EntryType, size: usize) -> Header {
@@ -36,7 +42,9 @@ fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, content) in files {
         let mut header = header(EntryType::Regular, content.len());
-        builder.append_data(&mut header, name, *content).expect("written");
+        builder
+            .append_data(&mut header, name, *content)
+            .expect("written");
     }
     builder.into_inner().expect("finished")
 }
@@ -77,15 +85,27 @@ async fn download_that_is_cut_goes_on_where_it_stopped() {
     let sent = archive.clone();
     let server = Server::start(move |asked, before| {
         let reply = Reply::content(asked, &sent);
-        if before == 0 { reply.cut(sent.len() / 2) } else { reply }
+        if before == 0 {
+            reply.cut(sent.len() / 2)
+        } else {
+            reply
+        }
     })
     .await;
-    let payload = Payload { sha256: digest(&archive), ..at(&server.url("/p.tar")) };
-    let seen = agent.run(with_payload("wc -c < blob; cat end", payload)).await;
+    let payload = Payload {
+        sha256: digest(&archive),
+        ..at(&server.url("/p.tar"))
+    };
+    let seen = agent
+        .run(with_payload("wc -c < blob; cat end", payload))
+        .await;
     assert_eq!(seen.stdout, b"600000\nwhole\n", "{}", seen.text());
     let asked = server.asked();
     assert_eq!(asked.len(), 2, "{asked:?}");
-    assert!(asked[1].range_start.is_some_and(|start| start > 100_000), "{asked:?}");
+    assert!(
+        asked[1].range_start.is_some_and(|start| start > 100_000),
+        "{asked:?}"
+    );
 }
 
 #[tokio::test]
@@ -98,7 +118,9 @@ async fn busy_server_is_asked_again_when_it_says() {
         _ => Reply::content(asked, &archive),
     })
     .await;
-    let seen = agent.run(with_payload("cat file", at(&server.url("/p.tar")))).await;
+    let seen = agent
+        .run(with_payload("cat file", at(&server.url("/p.tar"))))
+        .await;
     assert_eq!(seen.stdout, b"here\n", "{}", seen.text());
     assert_eq!(server.asked().len(), 3);
 }
@@ -107,13 +129,23 @@ async fn busy_server_is_asked_again_when_it_says() {
 async fn archive_that_is_not_there_is_no_test_failure_and_is_not_asked_for_again() {
     let agent = Agent::start().await;
     let server = Server::start(|_, _| Reply::status("404 Not Found", "")).await;
-    let item = with_payload("true", at(&server.url("/gone.zip?sig=token-of-the-address")));
+    let item = with_payload(
+        "true",
+        at(&server.url("/gone.zip?sig=token-of-the-address")),
+    );
     let seen = agent.run(delivery(item, 1, 3, 2)).await;
     let (returned, message) = payload_failure(&seen);
-    assert!(message.contains("404") && message.contains("/gone.zip"), "{message}");
+    assert!(
+        message.contains("404") && message.contains("/gone.zip"),
+        "{message}"
+    );
     assert!(!message.contains("token-of-the-address"), "{message}");
     assert_eq!(returned.next_delivery_number, 2);
-    assert_eq!(server.asked().len(), 1, "what will not pass is not tried again");
+    assert_eq!(
+        server.asked().len(),
+        1,
+        "what will not pass is not tried again"
+    );
 }
 
 #[tokio::test]
@@ -121,12 +153,18 @@ async fn wrong_sha256_is_the_infrastructure_and_uses_no_retry() {
     let agent = Agent::start().await;
     let archive = tar(&[("file", b"here\n")]);
     let server = Server::start(move |asked, _| Reply::content(asked, &archive)).await;
-    let payload = Payload { sha256: digest(b"something else"), ..at(&server.url("/p.tar")) };
+    let payload = Payload {
+        sha256: digest(b"something else"),
+        ..at(&server.url("/p.tar"))
+    };
     let item = delivery(with_payload("cat file", payload), 1, 3, 2);
     let seen = agent.run(item).await;
     let (returned, message) = payload_failure(&seen);
     assert!(message.contains("SHA-256"), "{message}");
-    assert_eq!(returned.next_delivery_number, 2, "there is another delivery");
+    assert_eq!(
+        returned.next_delivery_number, 2,
+        "there is another delivery"
+    );
     assert!(seen.stdout.is_empty(), "the command ran");
 }
 
@@ -146,8 +184,10 @@ async fn file_and_destination() {
     let item = WorkItem {
         payloads: vec![file(&first, ""), file(&second, "deep/er")],
         correlation_payloads: vec![file(&first, "shared")],
-        ..shell("cat a/one deep/er/two \"$HELIX_CORRELATION_PAYLOAD/shared/a/one\" \
-                 \"$HELIX_WORKITEM_PAYLOAD/deep/er/two\"")
+        ..shell(
+            "cat a/one deep/er/two \"$HELIX_CORRELATION_PAYLOAD/shared/a/one\" \
+                 \"$HELIX_WORKITEM_PAYLOAD/deep/er/two\"",
+        )
     };
     let seen = agent.run(item).await;
     assert_eq!(seen.stdout, b"1\n2\n1\n2\n", "{}", seen.text());
@@ -156,21 +196,47 @@ async fn file_and_destination() {
 #[tokio::test]
 async fn destination_out_of_the_root_is_refused() {
     let agent = Agent::start().await;
-    for destination in ["..", "a/../../b", "/etc", "a//../..", "a\u{0}b", "./..", "a/./../.."] {
-        let payload = Payload { destination: destination.to_owned(), ..at("file:///dev/null") };
+    for destination in [
+        "..",
+        "a/../../b",
+        "/etc",
+        "a//../..",
+        "a\u{0}b",
+        "./..",
+        "a/./../..",
+    ] {
+        let payload = Payload {
+            destination: destination.to_owned(),
+            ..at("file:///dev/null")
+        };
         let refusal = agent.refusal(with_payload("true", payload)).await;
-        assert_eq!(refusal.code(), tonic::Code::InvalidArgument, "{destination:?}");
+        assert_eq!(
+            refusal.code(),
+            tonic::Code::InvalidArgument,
+            "{destination:?}"
+        );
     }
 }
 
 fn git(directory: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .current_dir(directory)
-        .args(["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=m"])
+        .args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@localhost",
+            "-c",
+            "init.defaultBranch=m",
+        ])
         .args(arguments)
         .output()
         .expect("git runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
@@ -195,7 +261,9 @@ async fn commit_of_a_repository_is_checked_out_and_not_the_newest() {
         destination: "source".to_owned(),
         ..Payload::default()
     };
-    let seen = agent.run(with_payload("cat source/file", source(&commit))).await;
+    let seen = agent
+        .run(with_payload("cat source/file", source(&commit)))
+        .await;
     assert_eq!(seen.stdout, b"first\n", "{}", seen.text());
     let missing = "0123456789012345678901234567890123456789";
     let seen = agent.run(with_payload("true", source(missing))).await;
@@ -230,7 +298,11 @@ async fn correlation_payload_of_two_items_that_start_together_is_fetched_once() 
     let open = async {
         eventually("both are being prepared", async || {
             let running = agent.capacity().await.running.len();
-            if running == 2 && !server.asked().is_empty() { Ok(()) } else { Err(running) }
+            if running == 2 && !server.asked().is_empty() {
+                Ok(())
+            } else {
+                Err(running)
+            }
         })
         .await;
         std::fs::write(&go, b"").expect("written");
@@ -254,8 +326,16 @@ async fn ten_items_of_ten_jobs_at_once_are_one_download() {
     for number in 0..10 {
         // A digest says that it is the same, whatever the address.
         let url = server.url(&format!("/p.tar?token={number}"));
-        let payload = Payload { sha256: sha256.clone(), ..at(&url) };
-        streams.push(agent.offer(with_payload("cat file", payload)).await.expect("taken"));
+        let payload = Payload {
+            sha256: sha256.clone(),
+            ..at(&url)
+        };
+        streams.push(
+            agent
+                .offer(with_payload("cat file", payload))
+                .await
+                .expect("taken"),
+        );
     }
     eventually("it is asked for", async || match server.asked().len() {
         0 => Err("nobody asks"),
@@ -318,7 +398,9 @@ async fn correlation_payload_serves_a_job_on_both_sides_of_a_restart() {
     until(&mut stream, &mut seen, |seen, _| seen.stdout == b"ready\n").await;
     agent.kill_and_start_again().await;
     // The new life of the agent knows nothing of what the old one unpacked.
-    let second = agent.run(item("cat \"$HELIX_CORRELATION_PAYLOAD/shared\"")).await;
+    let second = agent
+        .run(item("cat \"$HELIX_CORRELATION_PAYLOAD/shared\""))
+        .await;
     assert_eq!(second.stdout, b"still here\n", "{}", second.text());
     std::fs::write(&gate, b"").expect("written");
     let rest = agent.attach(&attempt_id, 0, 0).await;
@@ -339,8 +421,11 @@ async fn cancel_while_a_payload_is_being_fetched_ends_as_cancelled() {
         _ => Ok(()),
     })
     .await;
-    let cancel =
-        CancelRequest { attempt_id, grace: None, reason: "changed my mind".to_owned() };
+    let cancel = CancelRequest {
+        attempt_id,
+        grace: None,
+        reason: "changed my mind".to_owned(),
+    };
     agent.client().await.cancel(cancel).await.expect("noted");
     let mut seen = Seen::default();
     while let Some(response) = stream.message().await.expect("unbroken") {
@@ -349,7 +434,11 @@ async fn cancel_while_a_payload_is_being_fetched_ends_as_cancelled() {
     let finished = seen.finished();
     assert_eq!(finished.helix_exit_code, -2);
     assert_eq!(seen.verdict().kind(), VerdictKind::Cancelled);
-    assert!(seen.verdict().message.contains("changed my mind"), "{:?}", seen.verdict());
+    assert!(
+        seen.verdict().message.contains("changed my mind"),
+        "{:?}",
+        seen.verdict()
+    );
     let free = agent.capacity().await.free.expect("set");
     assert_eq!(free.slots, 2);
 }
@@ -378,12 +467,33 @@ fn raw_zip(name: &str, content: &[u8]) -> Vec<u8> {
     crc.update(content);
     let size = u32::try_from(content.len()).expect("small").to_le_bytes();
     let length = u16::try_from(name.len()).expect("short").to_le_bytes();
-    let common = [&[20, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &crc.sum().to_le_bytes(), &size, &size, &length, &[0, 0]].concat();
+    let common = [
+        &[20, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
+        &crc.sum().to_le_bytes(),
+        &size,
+        &size,
+        &length,
+        &[0, 0],
+    ]
+    .concat();
     let local = [b"PK\x03\x04", &common[..], name.as_bytes(), content].concat();
-    let central = [b"PK\x01\x02\x14\x03", &common[..], &[0; 14], name.as_bytes()].concat();
+    let central = [
+        b"PK\x01\x02\x14\x03",
+        &common[..],
+        &[0; 14],
+        name.as_bytes(),
+    ]
+    .concat();
     let central_size = u32::try_from(central.len()).expect("small").to_le_bytes();
     let offset = u32::try_from(local.len()).expect("small").to_le_bytes();
-    let end = [b"PK\x05\x06", &[0, 0, 0, 0, 1, 0, 1, 0][..], &central_size, &offset, &[0, 0]].concat();
+    let end = [
+        b"PK\x05\x06",
+        &[0, 0, 0, 0, 1, 0, 1, 0][..],
+        &central_size,
+        &offset,
+        &[0, 0],
+    ]
+    .concat();
     [local, central, end].concat()
 }
 
@@ -399,9 +509,18 @@ async fn hostile_archives_end_as_infrastructure_and_leave_nothing_outside_the_ro
     let archives = [
         ("zip slip", raw_zip(&format!("{up}{escape}"), b"x")),
         ("absolute zip", raw_zip(&escape, b"x")),
-        ("zip slip with backslashes", raw_zip("..\\..\\escaped", b"x")),
-        ("tar slip", raw_tar(&[(EntryType::Regular, &format!("{up}{escape}"), "", b"x")])),
-        ("absolute tar", raw_tar(&[(EntryType::Regular, &escape, "", b"x")])),
+        (
+            "zip slip with backslashes",
+            raw_zip("..\\..\\escaped", b"x"),
+        ),
+        (
+            "tar slip",
+            raw_tar(&[(EntryType::Regular, &format!("{up}{escape}"), "", b"x")]),
+        ),
+        (
+            "absolute tar",
+            raw_tar(&[(EntryType::Regular, &escape, "", b"x")]),
+        ),
         (
             "file by way of a link",
             raw_tar(&[
@@ -416,7 +535,10 @@ async fn hostile_archives_end_as_infrastructure_and_leave_nothing_outside_the_ro
                 (EntryType::Regular, "link/escaped", "", b"x"),
             ]),
         ),
-        ("hard link out", raw_tar(&[(EntryType::Link, "passwd", "/etc/passwd", b"")])),
+        (
+            "hard link out",
+            raw_tar(&[(EntryType::Link, "passwd", "/etc/passwd", b"")]),
+        ),
         ("device", raw_tar(&[(EntryType::Char, "device", "", b"")])),
         ("fifo", raw_tar(&[(EntryType::Fifo, "fifo", "", b"")])),
         ("nothing known", b"this is no archive at all".to_vec()),
@@ -428,13 +550,21 @@ async fn hostile_archives_end_as_infrastructure_and_leave_nothing_outside_the_ro
         let url = format!("file://{}", file.display());
         let seen = agent.run(with_payload("echo it ran", at(&url))).await;
         let (_, message) = payload_failure(&seen);
-        assert!(message.contains("hostile") && message.len() > 40, "{what}: {message}");
+        assert!(
+            message.contains("hostile") && message.len() > 40,
+            "{what}: {message}"
+        );
         assert!(seen.stdout.is_empty(), "{what}: the command ran");
         let inside: Vec<_> = std::fs::read_dir(&victim).expect("readable").collect();
         assert!(inside.is_empty(), "{what}: {inside:?}");
         let mut probation = agent.capacity().await;
-        probation.reasons.retain(|reason| reason.contains("quarantine"));
-        assert!(probation.reasons.is_empty(), "{what}: a bad archive is not the machine's fault");
+        probation
+            .reasons
+            .retain(|reason| reason.contains("quarantine"));
+        assert!(
+            probation.reasons.is_empty(),
+            "{what}: a bad archive is not the machine's fault"
+        );
     }
 }
 
@@ -446,7 +576,10 @@ async fn archive_that_grows_without_measure_is_stopped() {
     gz.write_all(&tar(&[("zeros", &zeros)])).expect("written");
     let names: Vec<String> = (0..1500).map(|number| format!("file-{number}")).collect();
     let many: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
-    for (what, archive) in [("bomb", gz.finish().expect("finished")), ("many files", tar(&many))] {
+    for (what, archive) in [
+        ("bomb", gz.finish().expect("finished")),
+        ("many files", tar(&many)),
+    ] {
         let file = agent.directory().join("archive");
         std::fs::write(&file, archive).expect("written");
         let url = format!("file://{}", file.display());
@@ -464,7 +597,9 @@ async fn archive_that_grows_without_measure_is_stopped() {
 }
 
 fn bytes_below(directory: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return 0;
+    };
     entries
         .flatten()
         .map(|entry| match entry.metadata() {

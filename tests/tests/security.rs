@@ -52,7 +52,10 @@ async fn agent_with_tls(clients: &Authority) -> (Agent, String) {
         write(at("agent.key"), &key),
         write(at("clients.pem"), &clients.pem()),
     );
-    (Agent::start_in(directory, "", &tables, &[]).await, own.pem())
+    (
+        Agent::start_in(directory, "", &tables, &[]).await,
+        own.pem(),
+    )
 }
 
 async fn capacity_by(
@@ -75,8 +78,13 @@ async fn capacity_by(
         .map_err(|error| error.to_string())?;
     let mut client = AgentServiceClient::new(channel);
     let said = |status: Status| status.to_string();
-    client.get_capacity(GetCapacityRequest {}).await.map_err(said)?;
-    let item = RunRequest { work_item: Some(shell("echo over tls")) };
+    client
+        .get_capacity(GetCapacityRequest {})
+        .await
+        .map_err(said)?;
+    let item = RunRequest {
+        work_item: Some(shell("echo over tls")),
+    };
     let mut stream = client.run(item).await.map_err(said)?.into_inner();
     while stream.message().await.map_err(said)?.is_some() {}
     Ok(())
@@ -86,24 +94,39 @@ async fn capacity_by(
 async fn client_with_a_certificate_of_the_right_authority_is_let_in() {
     let clients = authority();
     let (agent, own) = agent_with_tls(&clients).await;
-    capacity_by(&agent, &own, Some(issue(&clients, "a client"))).await.expect("let in");
+    capacity_by(&agent, &own, Some(issue(&clients, "a client")))
+        .await
+        .expect("let in");
 }
 
 #[tokio::test]
 async fn client_without_a_certificate_or_with_a_foreign_one_is_turned_away() {
     let clients = authority();
     let (agent, own) = agent_with_tls(&clients).await;
-    capacity_by(&agent, &own, None).await.expect_err("no certificate");
+    capacity_by(&agent, &own, None)
+        .await
+        .expect_err("no certificate");
     let foreign = issue(&authority(), "a client");
-    capacity_by(&agent, &own, Some(foreign)).await.expect_err("a foreign certificate");
+    capacity_by(&agent, &own, Some(foreign))
+        .await
+        .expect_err("a foreign certificate");
     let plain = AgentServiceClient::connect(format!("http://{}", agent.address())).await;
     if let Ok(mut plain) = plain {
-        plain.get_capacity(GetCapacityRequest {}).await.expect_err("in the clear");
+        plain
+            .get_capacity(GetCapacityRequest {})
+            .await
+            .expect_err("in the clear");
     }
     // Nobody of these has disturbed it.
-    capacity_by(&agent, &own, Some(issue(&clients, "a client"))).await.expect("let in");
+    capacity_by(&agent, &own, Some(issue(&clients, "a client")))
+        .await
+        .expect("let in");
     let list = agent.directory().join("state/attempts");
-    assert_eq!(std::fs::read_dir(list).expect("a directory").count(), 1, "one item ran");
+    assert_eq!(
+        std::fs::read_dir(list).expect("a directory").count(),
+        1,
+        "one item ran"
+    );
 }
 
 #[tokio::test]
@@ -111,7 +134,9 @@ async fn client_does_not_talk_to_an_agent_of_a_foreign_authority() {
     let clients = authority();
     let (agent, _) = agent_with_tls(&clients).await;
     let other = authority().pem();
-    capacity_by(&agent, &other, Some(issue(&clients, "a client"))).await.expect_err("not trusted");
+    capacity_by(&agent, &other, Some(issue(&clients, "a client")))
+        .await
+        .expect_err("not trusted");
 }
 
 /// Runs the agent with these tables until it ends by itself.
@@ -128,15 +153,26 @@ fn refused(tables: &str) -> (Option<i32>, String) {
         .arg(file)
         .output()
         .expect("it starts");
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 #[test]
 fn agent_refuses_to_listen_off_loopback_without_tls() {
-    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:7420", "[::ffff:192.0.2.1]:7420"] {
+    for address in [
+        "0.0.0.0:0",
+        "[::]:0",
+        "192.0.2.1:7420",
+        "[::ffff:192.0.2.1]:7420",
+    ] {
         let (code, error) = refused(&format!("[listen]\naddress = \"{address}\"\n"));
         assert_eq!(code, Some(78), "{address}: {error}");
-        assert!(error.contains("whoever reaches it can run commands here"), "{error}");
+        assert!(
+            error.contains("whoever reaches it can run commands here"),
+            "{error}"
+        );
         assert!(error.contains("[listen.tls]"), "{error}");
     }
     for word in ["true", "\"yes\"", "\"I-UNDERSTAND\""] {
@@ -169,7 +205,10 @@ fn agent_refuses_certificates_that_are_none() {
     );
     let (code, error) = refused(&tables);
     assert!(code.is_some_and(|code| code != 0), "{error}");
-    assert!(error.contains("certificate") || error.contains("key"), "{error}");
+    assert!(
+        error.contains("certificate") || error.contains("key"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -194,9 +233,18 @@ async fn word_that_cannot_be_written_by_mistake_opens_the_agent_to_all() {
         std::fs::read_to_string(directory.path().join("state/listening"))
     })
     .await;
-    let port = address.trim().rsplit(':').next().expect("a port").to_owned();
+    let port = address
+        .trim()
+        .rsplit(':')
+        .next()
+        .expect("a port")
+        .to_owned();
     let client = AgentServiceClient::connect(format!("http://127.0.0.1:{port}")).await;
-    client.expect("it answers").get_capacity(GetCapacityRequest {}).await.expect("an answer");
+    client
+        .expect("it answers")
+        .get_capacity(GetCapacityRequest {})
+        .await
+        .expect("an answer");
     process.kill().await.expect("killed");
 }
 
@@ -217,34 +265,63 @@ async fn nothing_that_may_be_secret_is_ever_written_or_told() {
         false => Reply::status("403 Forbidden", ""),
     })
     .await;
-    let authority = found.url("").replace("http://", &format!("http://user:{PASSWORD}@"));
+    let authority = found
+        .url("")
+        .replace("http://", &format!("http://user:{PASSWORD}@"));
     let at = |path: &str| Payload {
-        source: Some(payload::Source::Url(format!("{authority}{path}?sig={TOKEN}"))),
+        source: Some(payload::Source::Url(format!(
+            "{authority}{path}?sig={TOKEN}"
+        ))),
         ..Payload::default()
     };
     let item = |path: &str| WorkItem {
         payloads: vec![at(path)],
-        correlation_payloads: vec![Payload { destination: "c".to_owned(), ..at("/good/c") }],
+        correlation_payloads: vec![Payload {
+            destination: "c".to_owned(),
+            ..at("/good/c")
+        }],
         secrets: vec![SECRET.to_owned()],
         environment: vec![
-            EnvironmentVariable { name: "SECRET".to_owned(), value: SECRET.to_owned() },
-            EnvironmentVariable { name: "OTHER".to_owned(), value: VARIABLE.to_owned() },
+            EnvironmentVariable {
+                name: "SECRET".to_owned(),
+                value: SECRET.to_owned(),
+            },
+            EnvironmentVariable {
+                name: "OTHER".to_owned(),
+                value: VARIABLE.to_owned(),
+            },
         ],
-        ..shell(&format!("test -n '{ARGUMENT}'; echo \"$SECRET\"; echo \"$SECRET\" >&2; cat file"))
+        ..shell(&format!(
+            "test -n '{ARGUMENT}'; echo \"$SECRET\"; echo \"$SECRET\" >&2; cat file"
+        ))
     };
     let good = item("/good/p");
     let mut told = format!("{:?}", agent.run(good.clone()).await);
-    assert!(told.contains("content") || told.contains("99, 111"), "{told}");
+    assert!(
+        told.contains("content") || told.contains("99, 111"),
+        "{told}"
+    );
     told += &format!("{:?}", agent.run(item("/forbidden")).await);
     let mut bad = item("/good/p");
-    bad.limits = Some(helix_proto::agent::v1::Limits { output_bytes: 1, ..Default::default() });
+    bad.limits = Some(helix_proto::agent::v1::Limits {
+        output_bytes: 1,
+        ..Default::default()
+    });
     told += &format!("{:?}", agent.refusal(bad).await);
     let duplicate = agent.refusal(good).await;
     assert_eq!(duplicate.code(), Code::AlreadyExists);
     told += &format!("{duplicate:?} {}", duplicate.message());
     told += &format!("{:?}", agent.capacity().await);
     let list = ListAttemptsRequest::default();
-    told += &format!("{:?}", agent.client().await.list_attempts(list).await.expect("a list"));
+    told += &format!(
+        "{:?}",
+        agent
+            .client()
+            .await
+            .list_attempts(list)
+            .await
+            .expect("a list")
+    );
     told += &http::get(agent.monitoring(), "/metrics").await.2;
     let all = [SECRET, VARIABLE, TOKEN, PASSWORD, ARGUMENT];
     for word in all {
@@ -263,7 +340,11 @@ fn assert_no_trace(directory: &Path, word: &[u8]) {
             let place = bytes.windows(word.len()).position(|window| window == word);
             if let Some(place) = place {
                 let around = &bytes[place.saturating_sub(200)..(place + 100).min(bytes.len())];
-                panic!("it stands in {}: {}", path.display(), String::from_utf8_lossy(around));
+                panic!(
+                    "it stands in {}: {}",
+                    path.display(),
+                    String::from_utf8_lossy(around)
+                );
             }
         }
     }
@@ -275,7 +356,9 @@ fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
-        builder.append_data(&mut header, name, *content).expect("written");
+        builder
+            .append_data(&mut header, name, *content)
+            .expect("written");
     }
     builder.into_inner().expect("finished")
 }
@@ -288,6 +371,10 @@ async fn variables_of_the_agent_do_not_reach_a_work_item_not_even_by_way_of_its_
     // The supervisor is the command's parent, and both run as the same user.
     let line = "env; tr '\\0' '\\n' < /proc/$PPID/environ; echo done";
     let seen = agent.run(shell(line)).await;
-    assert!(!seen.text().contains("cr3dential-of-the-agent"), "{}", seen.text());
+    assert!(
+        !seen.text().contains("cr3dential-of-the-agent"),
+        "{}",
+        seen.text()
+    );
     assert!(seen.text().contains("done"), "{}", seen.text());
 }
