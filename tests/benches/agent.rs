@@ -9,7 +9,8 @@
 //! | memory and size | - |
 //!
 //! Rounds of both sides alternate, and the median over rounds is printed with
-//! the smallest and the largest. `HELIX_BENCH_QUICK` makes it short.
+//! the smallest and the largest. `HELIX_BENCH_QUICK` makes it short, and
+//! the names of parts as arguments leave out the others.
 #![expect(clippy::print_stdout, reason = "the figures are the purpose of this program")]
 
 use std::fs::File;
@@ -48,11 +49,25 @@ fn main() {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        memory().await;
-        spawn(&scale).await;
-        dispatch(&scale).await;
-        output(&scale).await;
+        if wanted("memory") {
+            memory().await;
+        }
+        if wanted("spawn") {
+            spawn(&scale).await;
+        }
+        if wanted("dispatch") {
+            dispatch(&scale).await;
+        }
+        if wanted("output") {
+            output(&scale).await;
+        }
     });
+}
+
+/// Whether a part was named on the command line, or none was.
+fn wanted(part: &str) -> bool {
+    let mut named = std::env::args().skip(1).filter(|word| !word.starts_with('-')).peekable();
+    named.peek().is_none() || named.any(|word| word == part)
 }
 
 async fn agent() -> Agent {

@@ -6,6 +6,8 @@
 //! with a long limit, and a limit that is reached says what was last seen.
 
 pub mod agent;
+pub mod archive;
+pub mod disk;
 pub mod http;
 pub mod item;
 pub mod programs;

@@ -1,7 +1,6 @@
 //! Parts of the system killed at any moment, and disks that fill.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use helix_proto::agent::v1::attempt_event::Kind;
@@ -9,10 +8,10 @@ use helix_proto::agent::v1::{
     AttemptEvent, ListAttemptsRequest, Payload, RunResponse, VerdictKind, WorkItem, payload,
 };
 use helix_tests::agent::{Agent, until};
+use helix_tests::disk::SmallDisk;
 use helix_tests::eventually;
 use helix_tests::item::{delivery, limited, shell};
 use helix_tests::stream::Seen;
-use helix_tests::tools::skipped;
 use tempfile::TempDir;
 use tonic::Streaming;
 
@@ -403,49 +402,6 @@ async fn killed_launcher_disturbs_no_item_and_the_next_one_gets_a_new_launcher()
     }
     assert_eq!(seen.stdout, b"ready\nend\n");
     assert_eq!(seen.finished().helix_exit_code, 5);
-}
-
-/// A small disk in memory at a path, gone when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(path: PathBuf, size: &str) -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            skipped("a small disk can only be mounted by root");
-            return None;
-        }
-        std::fs::create_dir_all(&path).expect("created");
-        let options = format!("size={size},mode=0755");
-        let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(&path)
-            .status();
-        if status.is_ok_and(|status| status.success()) {
-            return Some(Self(path));
-        }
-        skipped("a small disk cannot be mounted here");
-        None
-    }
-
-    /// Fills it, but for some hundred bytes.
-    fn fill(&self) {
-        use std::io::Write;
-        let mut file = std::fs::File::create(self.0.join("filler")).expect("created");
-        for size in [65_536, 4096, 512] {
-            while file.write_all(&vec![0; size]).is_ok() {}
-        }
-    }
-
-    fn empty(&self) {
-        std::fs::remove_file(self.0.join("filler")).expect("removed");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily, as a supervisor may still be at home there.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 #[tokio::test]

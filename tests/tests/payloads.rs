@@ -1,4 +1,4 @@
-//! Payloads from servers, files and repositories, good ones and hostile ones.
+//! Payloads from servers, files and repositories, whole, cut, late and wrong.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use helix_proto::agent::v1::{
     CancelRequest, GitSource, Payload, Returned, VerdictKind, WorkItem, payload, returned,
 };
 use helix_tests::agent::{Agent, until};
+use helix_tests::archive::tar;
 use helix_tests::eventually;
 use helix_tests::http::{Reply, Server};
 use helix_tests::item::{delivery, shell, unique};
 use helix_tests::stream::Seen;
 use sha2::{Digest, Sha256};
-use tar::{EntryType, Header};
 
 fn at(url: &str) -> Payload {
     Payload {
@@ -28,25 +28,6 @@ fn with_payload(line: &str, payload: Payload) -> WorkItem {
         payloads: vec![payload],
         ..shell(line)
     }
-}
-
-fn header(kind: EntryType, size: usize) -> Header {
-    let mut header = Header::new_ustar();
-    header.set_entry_type(kind);
-    header.set_size(size as u64);
-    header.set_mode(0o644);
-    header
-}
-
-fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (name, content) in files {
-        let mut header = header(EntryType::Regular, content.len());
-        builder
-            .append_data(&mut header, name, *content)
-            .expect("written");
-    }
-    builder.into_inner().expect("finished")
 }
 
 /// Content that does not compress, so that its size is what is sent.
@@ -441,171 +422,4 @@ async fn cancel_while_a_payload_is_being_fetched_ends_as_cancelled() {
     );
     let free = agent.capacity().await.free.expect("set");
     assert_eq!(free.slots, 2);
-}
-
-/// A tar archive whose one entry has exactly these bytes for name and target,
-/// followed by a file by way of it.
-fn raw_tar(entries: &[(EntryType, &str, &str, &[u8])]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (kind, name, target, content) in entries {
-        let mut header = header(*kind, content.len());
-        let old = header.as_old_mut();
-        old.name[..name.len()].copy_from_slice(name.as_bytes());
-        old.linkname[..target.len()].copy_from_slice(target.as_bytes());
-        header.set_cksum();
-        bytes.extend_from_slice(header.as_bytes());
-        bytes.extend_from_slice(content);
-        bytes.resize(bytes.len().next_multiple_of(512), 0);
-    }
-    bytes.resize(bytes.len() + 1024, 0);
-    bytes
-}
-
-/// A zip archive with one stored file of exactly this name.
-fn raw_zip(name: &str, content: &[u8]) -> Vec<u8> {
-    let mut crc = flate2::Crc::new();
-    crc.update(content);
-    let size = u32::try_from(content.len()).expect("small").to_le_bytes();
-    let length = u16::try_from(name.len()).expect("short").to_le_bytes();
-    let common = [
-        &[20, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
-        &crc.sum().to_le_bytes(),
-        &size,
-        &size,
-        &length,
-        &[0, 0],
-    ]
-    .concat();
-    let local = [b"PK\x03\x04", &common[..], name.as_bytes(), content].concat();
-    let central = [
-        b"PK\x01\x02\x14\x03",
-        &common[..],
-        &[0; 14],
-        name.as_bytes(),
-    ]
-    .concat();
-    let central_size = u32::try_from(central.len()).expect("small").to_le_bytes();
-    let offset = u32::try_from(local.len()).expect("small").to_le_bytes();
-    let end = [
-        b"PK\x05\x06",
-        &[0, 0, 0, 0, 1, 0, 1, 0][..],
-        &central_size,
-        &offset,
-        &[0, 0],
-    ]
-    .concat();
-    [local, central, end].concat()
-}
-
-#[tokio::test]
-async fn hostile_archives_end_as_infrastructure_and_leave_nothing_outside_the_root() {
-    let agent = Agent::start().await;
-    let victim = agent.directory().join("victim");
-    std::fs::create_dir(&victim).expect("created");
-    let target = victim.display().to_string();
-    let escape = format!("{target}/escaped");
-    let up = "../../../../../../../../../..";
-    let far = format!("{up}{target}");
-    let archives = [
-        ("zip slip", raw_zip(&format!("{up}{escape}"), b"x")),
-        ("absolute zip", raw_zip(&escape, b"x")),
-        (
-            "zip slip with backslashes",
-            raw_zip("..\\..\\escaped", b"x"),
-        ),
-        (
-            "tar slip",
-            raw_tar(&[(EntryType::Regular, &format!("{up}{escape}"), "", b"x")]),
-        ),
-        (
-            "absolute tar",
-            raw_tar(&[(EntryType::Regular, &escape, "", b"x")]),
-        ),
-        (
-            "file by way of a link",
-            raw_tar(&[
-                (EntryType::Symlink, "link", &target, b""),
-                (EntryType::Regular, "link/escaped", "", b"x"),
-            ]),
-        ),
-        (
-            "file by way of a link that climbs",
-            raw_tar(&[
-                (EntryType::Symlink, "link", &far, b""),
-                (EntryType::Regular, "link/escaped", "", b"x"),
-            ]),
-        ),
-        (
-            "hard link out",
-            raw_tar(&[(EntryType::Link, "passwd", "/etc/passwd", b"")]),
-        ),
-        ("device", raw_tar(&[(EntryType::Char, "device", "", b"")])),
-        ("fifo", raw_tar(&[(EntryType::Fifo, "fifo", "", b"")])),
-        ("nothing known", b"this is no archive at all".to_vec()),
-        ("empty", Vec::new()),
-    ];
-    for (what, archive) in archives {
-        let file = agent.directory().join("hostile");
-        std::fs::write(&file, archive).expect("written");
-        let url = format!("file://{}", file.display());
-        let seen = agent.run(with_payload("echo it ran", at(&url))).await;
-        let (_, message) = payload_failure(&seen);
-        assert!(
-            message.contains("hostile") && message.len() > 40,
-            "{what}: {message}"
-        );
-        assert!(seen.stdout.is_empty(), "{what}: the command ran");
-        let inside: Vec<_> = std::fs::read_dir(&victim).expect("readable").collect();
-        assert!(inside.is_empty(), "{what}: {inside:?}");
-        let mut probation = agent.capacity().await;
-        probation
-            .reasons
-            .retain(|reason| reason.contains("quarantine"));
-        assert!(
-            probation.reasons.is_empty(),
-            "{what}: a bad archive is not the machine's fault"
-        );
-    }
-}
-
-#[tokio::test]
-async fn archive_that_grows_without_measure_is_stopped() {
-    let agent = Agent::start_with("", "unpacked_size = \"64 MiB\"\nentries = 1000\n").await;
-    let zeros = vec![0_u8; 80 << 20];
-    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    gz.write_all(&tar(&[("zeros", &zeros)])).expect("written");
-    let names: Vec<String> = (0..1500).map(|number| format!("file-{number}")).collect();
-    let many: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
-    for (what, archive) in [
-        ("bomb", gz.finish().expect("finished")),
-        ("many files", tar(&many)),
-    ] {
-        let file = agent.directory().join("archive");
-        std::fs::write(&file, archive).expect("written");
-        let url = format!("file://{}", file.display());
-        let seen = agent.run(with_payload("echo it ran", at(&url))).await;
-        let (_, message) = payload_failure(&seen);
-        assert!(message.contains("archive"), "{what}: {message}");
-        assert!(seen.stdout.is_empty(), "{what}: the command ran");
-    }
-    // Nothing of it stays.
-    eventually("the directories are gone", async || {
-        let left = bytes_below(&agent.directory().join("work"));
-        if left < 1 << 20 { Ok(()) } else { Err(left) }
-    })
-    .await;
-}
-
-fn bytes_below(directory: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return 0;
-    };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
-            Ok(metadata) => metadata.len(),
-            Err(_) => 0,
-        })
-        .sum()
 }

@@ -9,6 +9,7 @@ use helix_proto::agent::v1::{
     payload,
 };
 use helix_tests::agent::Agent;
+use helix_tests::archive::tar;
 use helix_tests::http::{self, Reply, Server};
 use helix_tests::item::shell;
 use helix_tests::programs::program;
@@ -348,19 +349,6 @@ fn assert_no_trace(directory: &Path, word: &[u8]) {
             }
         }
     }
-}
-
-fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (name, content) in files {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        builder
-            .append_data(&mut header, name, *content)
-            .expect("written");
-    }
-    builder.into_inner().expect("finished")
 }
 
 #[tokio::test]
