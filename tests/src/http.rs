@@ -2,7 +2,9 @@
 //! that can be told to misbehave.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,6 +44,8 @@ pub struct Asked {
 #[derive(Debug, Clone)]
 pub struct Reply {
     bytes: Vec<u8>,
+    /// Nothing is sent before this file is there.
+    gate: Option<PathBuf>,
     after: After,
 }
 
@@ -66,6 +70,7 @@ impl Reply {
         };
         Self {
             bytes,
+            gate: None,
             after: After::Close,
         }
     }
@@ -75,8 +80,16 @@ impl Reply {
     pub fn status(status: &str, head: &str) -> Self {
         Self {
             bytes: message(status, head, b""),
+            gate: None,
             after: After::Close,
         }
+    }
+
+    /// The same, but not before the file `gate` is there.
+    #[must_use]
+    pub fn once_there_is(mut self, gate: PathBuf) -> Self {
+        self.gate = Some(gate);
+        self
     }
 
     /// The same, but the connection breaks when `missing` bytes are left.
@@ -185,6 +198,9 @@ async fn serve(
         all.len() - 1
     };
     let reply = answer(&asked, before);
+    while reply.gate.as_ref().is_some_and(|gate| !gate.exists()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     stream.write_all(&reply.bytes).await?;
     stream.flush().await?;
     if reply.after == After::Hold {

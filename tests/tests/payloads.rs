@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use helix_proto::agent::v1::{
     CancelRequest, GitSource, Payload, Returned, VerdictKind, WorkItem, payload, returned,
@@ -252,16 +251,10 @@ async fn commit_of_a_repository_is_checked_out_and_not_the_newest() {
     assert!(message.contains(missing), "{message}");
 }
 
-/// A server that keeps its first client waiting until `go` exists, so that all
-/// who want the same are there by then.
+/// A server that keeps its clients waiting until `go` exists, so that all who want
+/// the same are there by then.
 async fn gated(archive: Vec<u8>, go: PathBuf) -> Server {
-    Server::start(move |asked, _| {
-        while !go.exists() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Reply::content(asked, &archive)
-    })
-    .await
+    Server::start(move |asked, _| Reply::content(asked, &archive).once_there_is(go.clone())).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
