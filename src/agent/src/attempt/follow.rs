@@ -19,8 +19,9 @@ use super::handle::Attempt;
 use super::journal::is_terminal;
 
 /// Large enough that the cost of a message disappears, small enough that a few
-/// of them for each client do not count.
-const CHUNK_BYTES: usize = 256 << 10;
+/// of them for each client do not count, and that the allocator does not ask
+/// the system for each of them anew.
+const CHUNK_BYTES: usize = 64 << 10;
 /// Messages that wait for a client.
 const WAITING_MESSAGES: usize = 4;
 

@@ -33,6 +33,9 @@ use sha2::{Digest, Sha256};
 
 /// Digits of a directory's name, if they suffice.
 const DIGITS: usize = 8;
+/// How many digits a name can have. Few, as each is looked for when a directory is
+/// made.
+const LENGTHS: [usize; 4] = [DIGITS, 10, 16, 64];
 /// The file that says whose directory it is.
 const ID: &str = "id";
 /// Open to everybody for passing through: a work item runs as another user.
@@ -312,9 +315,7 @@ fn read_id(file: File) -> io::Result<String> {
 /// The names that a directory of `id` can have, the first one first.
 fn names(id: &str) -> impl Iterator<Item = OsString> {
     let digits = digits(id);
-    (DIGITS..=digits.len())
-        .step_by(2)
-        .map(move |length| OsString::from(&digits[..length]))
+    LENGTHS.into_iter().map(move |length| OsString::from(&digits[..length]))
 }
 
 fn digits(id: &str) -> String {
