@@ -11,7 +11,10 @@
 //! Rounds of both sides alternate, and the median over rounds is printed with
 //! the smallest and the largest. `HELIX_BENCH_QUICK` makes it short, and
 //! the names of parts as arguments leave out the others.
-#![expect(clippy::print_stdout, reason = "the figures are the purpose of this program")]
+#![expect(
+    clippy::print_stdout,
+    reason = "the figures are the purpose of this program"
+)]
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -39,9 +42,19 @@ struct Scale {
 fn main() {
     let quick = std::env::var_os("HELIX_BENCH_QUICK").is_some_and(|value| !value.is_empty());
     let scale = if quick {
-        Scale { rounds: 3, items: 100, dispatches: 100, output_bytes: 512 << 20 }
+        Scale {
+            rounds: 3,
+            items: 100,
+            dispatches: 100,
+            output_bytes: 512 << 20,
+        }
     } else {
-        Scale { rounds: 7, items: 300, dispatches: 500, output_bytes: 2 << 30 }
+        Scale {
+            rounds: 7,
+            items: 300,
+            dispatches: 500,
+            output_bytes: 2 << 30,
+        }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -66,7 +79,10 @@ fn main() {
 
 /// Whether a part was named on the command line, or none was.
 fn wanted(part: &str) -> bool {
-    let mut named = std::env::args().skip(1).filter(|word| !word.starts_with('-')).peekable();
+    let mut named = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .peekable();
     named.peek().is_none() || named.any(|word| word == part)
 }
 
@@ -95,7 +111,10 @@ async fn spawn(scale: &Scale) {
     println!("spawn, one item at a time, microseconds per item");
     println!("  bare spawn, capture, wait   {}", spread(&mut bare));
     println!("  agent, call to verdict      {}", spread(&mut ours));
-    println!("  ratio                       {:.2}", median(&mut ours) / median(&mut bare));
+    println!(
+        "  ratio                       {:.2}",
+        median(&mut ours) / median(&mut bare)
+    );
 }
 
 async fn dispatch(scale: &Scale) {
@@ -110,9 +129,20 @@ async fn dispatch(scale: &Scale) {
         ours.push(micros(&seen.stdout, began));
     }
     println!("dispatch on an idle agent, microseconds to the command's own first clock reading");
-    println!("  bare spawn   p50 {:.0}  p99 {:.0}", median(&mut bare), percentile(&mut bare, 99));
-    println!("  agent        p50 {:.0}  p99 {:.0}", median(&mut ours), percentile(&mut ours, 99));
-    println!("  ratio        p50 {:.2}", median(&mut ours) / median(&mut bare));
+    println!(
+        "  bare spawn   p50 {:.0}  p99 {:.0}",
+        median(&mut bare),
+        percentile(&mut bare, 99)
+    );
+    println!(
+        "  agent        p50 {:.0}  p99 {:.0}",
+        median(&mut ours),
+        percentile(&mut ours, 99)
+    );
+    println!(
+        "  ratio        p50 {:.2}",
+        median(&mut ours) / median(&mut bare)
+    );
 }
 
 async fn output(scale: &Scale) {
@@ -131,13 +161,19 @@ async fn output(scale: &Scale) {
         ours.push(mebibytes_per_second(began, received));
         memory.push(resident_mebibytes(agent.pid()));
         if dropped > 0 {
-            println!("  ({} MiB were dropped: the reader fell behind)", dropped >> 20);
+            println!(
+                "  ({} MiB were dropped: the reader fell behind)",
+                dropped >> 20
+            );
         }
     }
     println!("output of one item, MiB per second");
     println!("  bare pipe into a file       {}", spread(&mut bare));
     println!("  command to gRPC client      {}", spread(&mut ours));
-    println!("  ratio                       {:.2}", median(&mut ours) / median(&mut bare));
+    println!(
+        "  ratio                       {:.2}",
+        median(&mut ours) / median(&mut bare)
+    );
     println!("  agent resident after it     {} MiB", spread(&mut memory));
 }
 
@@ -147,7 +183,10 @@ async fn memory() {
     let before = processor_ticks(agent.pid());
     tokio::time::sleep(Duration::from_secs(5)).await;
     let ticks = processor_ticks(agent.pid()) - before;
-    let mut stream = agent.offer(shell("echo ready; sleep 60")).await.expect("taken");
+    let mut stream = agent
+        .offer(shell("echo ready; sleep 60"))
+        .await
+        .expect("taken");
     let mut seen = Seen::default();
     until(&mut stream, &mut seen, |seen, _| seen.stdout == b"ready\n").await;
     println!("memory and size");
@@ -158,12 +197,17 @@ async fn memory() {
     }
     for name in ["helix-agent", "helix-launcher"] {
         let bytes = std::fs::metadata(program(name)).expect("built").len();
-        println!("  {name:<16} on disk    {:.1} MiB", bytes as f64 / 1_048_576.0);
+        println!(
+            "  {name:<16} on disk    {:.1} MiB",
+            bytes as f64 / 1_048_576.0
+        );
     }
 }
 
 async fn run(client: &mut AgentServiceClient<Channel>, item: WorkItem) -> Seen {
-    let request = RunRequest { work_item: Some(item) };
+    let request = RunRequest {
+        work_item: Some(item),
+    };
     let mut stream = client.run(request).await.expect("taken").into_inner();
     let mut seen = Seen::default();
     while let Some(response) = stream.message().await.expect("unbroken") {
@@ -174,7 +218,9 @@ async fn run(client: &mut AgentServiceClient<Channel>, item: WorkItem) -> Seen {
 
 /// Bytes of standard output received, and bytes said to be dropped.
 async fn receive(client: &mut AgentServiceClient<Channel>, item: WorkItem) -> (u64, u64) {
-    let request = RunRequest { work_item: Some(item) };
+    let request = RunRequest {
+        work_item: Some(item),
+    };
     let mut stream = client.run(request).await.expect("taken").into_inner();
     let (mut received, mut dropped) = (0, 0);
     while let Some(response) = stream.message().await.expect("unbroken") {
@@ -190,7 +236,10 @@ async fn receive(client: &mut AgentServiceClient<Channel>, item: WorkItem) -> (u
 }
 
 fn bare_spawn(path: &str, arguments: &[&str]) -> Vec<u8> {
-    let output = Command::new(path).args(arguments).stdin(Stdio::null()).output();
+    let output = Command::new(path)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output();
     output.expect("it runs").stdout
 }
 
@@ -215,12 +264,20 @@ fn bare_output(line: &str, path: &Path) {
 }
 
 fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970")
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
 }
 
 fn micros(printed: &[u8], began: Duration) -> f64 {
-    let nanos: u64 = String::from_utf8_lossy(printed).trim().parse().expect("a number");
-    Duration::from_nanos(nanos).saturating_sub(began).as_secs_f64() * 1e6
+    let nanos: u64 = String::from_utf8_lossy(printed)
+        .trim()
+        .parse()
+        .expect("a number");
+    Duration::from_nanos(nanos)
+        .saturating_sub(began)
+        .as_secs_f64()
+        * 1e6
 }
 
 fn per_item(began: Instant, items: usize) -> f64 {
@@ -242,7 +299,11 @@ fn percentile(values: &mut [f64], percent: usize) -> f64 {
 
 fn spread(values: &mut [f64]) -> String {
     let median = median(values);
-    format!("{median:.0}  ({:.0} to {:.0})", values[0], values[values.len() - 1])
+    format!(
+        "{median:.0}  ({:.0} to {:.0})",
+        values[0],
+        values[values.len() - 1]
+    )
 }
 
 fn resident_mebibytes(pid: u32) -> f64 {
@@ -252,9 +313,15 @@ fn resident_mebibytes(pid: u32) -> f64 {
 /// A figure of the process's memory; 0 where the system does not tell.
 fn rollup(pid: u32, field: &str) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with(field)).unwrap_or_default();
-    let kibibytes: f64 =
-        line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0.0);
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(field))
+        .unwrap_or_default();
+    let kibibytes: f64 = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(0.0);
     kibibytes / 1024.0
 }
 
@@ -262,7 +329,10 @@ fn processor_ticks(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let rest = text.rsplit(')').next().unwrap_or_default();
     let fields: Vec<&str> = rest.split_whitespace().collect();
-    [11, 12].iter().filter_map(|index| fields.get(*index)?.parse::<u64>().ok()).sum()
+    [11, 12]
+        .iter()
+        .filter_map(|index| fields.get(*index)?.parse::<u64>().ok())
+        .sum()
 }
 
 /// The launcher of an agent and the supervisors that it forked: id, name,
@@ -270,7 +340,11 @@ fn processor_ticks(pid: u32) -> u64 {
 fn family(agent: u32) -> Vec<(u32, &'static str, f64, f64)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
             continue;
         };
         let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();

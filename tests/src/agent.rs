@@ -104,7 +104,11 @@ impl Agent {
     pub async fn kill_while(&mut self, mut happened: impl AsyncFnMut() -> bool) {
         self.process.kill().await.expect("killed");
         eventually("it happens without an agent", async || {
-            if happened().await { Ok(()) } else { Err("not yet") }
+            if happened().await {
+                Ok(())
+            } else {
+                Err("not yet")
+            }
         })
         .await;
         std::fs::remove_file(self.listening_file()).expect("it had written its address");
@@ -315,9 +319,14 @@ impl Drop for Agent {
         let mark = format!("HELIX_WORK_ROOT={}/work\0", self.directory.path().display());
         // Where there is no process table to read, their time limits end them.
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            let pid = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
             let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            let is_ours = environment.windows(mark.len()).any(|window| window == mark.as_bytes());
+            let is_ours = environment
+                .windows(mark.len())
+                .any(|window| window == mark.as_bytes());
             if let (Some(pid), true) = (pid, is_ours) {
                 let pid = nix::unistd::Pid::from_raw(pid);
                 let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);

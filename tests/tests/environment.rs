@@ -28,12 +28,17 @@ fn artifacts(seen: &Seen) -> BTreeMap<String, (ArtifactKind, Vec<u8>)> {
 async fn environment_holds_what_helix_promises_and_nothing_of_the_agent() {
     let agent = Agent::start().await;
     let mut item = shell("env | sort; pwd");
-    item.environment = vec![EnvironmentVariable { name: "MINE".into(), value: "1 2".into() }];
+    item.environment = vec![EnvironmentVariable {
+        name: "MINE".into(),
+        value: "1 2".into(),
+    }];
     let (job, id) = (item.job_id.clone(), item.work_item_id.clone());
     let seen = agent.run(item).await;
     let text = String::from_utf8(seen.stdout.clone()).expect("text");
-    let variables: BTreeMap<&str, &str> =
-        text.lines().filter_map(|line| line.split_once('=')).collect();
+    let variables: BTreeMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .collect();
     assert_eq!(variables["HELIX_CORRELATION_ID"], job);
     assert_eq!(variables["HELIX_WORKITEM_ID"], id);
     assert_eq!(variables["HELIX_WORKITEM_FRIENDLYNAME"], "a test");
@@ -52,19 +57,33 @@ async fn environment_holds_what_helix_promises_and_nothing_of_the_agent() {
         "HOME",
         "TMPDIR",
     ] {
-        assert!(variables.contains_key(name), "{name} is not among {variables:?}");
+        assert!(
+            variables.contains_key(name),
+            "{name} is not among {variables:?}"
+        );
     }
-    assert!(text.trim_end().ends_with(variables["HELIX_WORKITEM_ROOT"]), "{text}");
-    assert!(!variables.keys().any(|name| name.starts_with("CARGO")), "{variables:?}");
+    assert!(
+        text.trim_end().ends_with(variables["HELIX_WORKITEM_ROOT"]),
+        "{text}"
+    );
+    assert!(
+        !variables.keys().any(|name| name.starts_with("CARGO")),
+        "{variables:?}"
+    );
 }
 
 #[tokio::test]
 async fn agents_own_variables_cannot_be_set_by_an_item() {
     let agent = Agent::start().await;
     let mut item = shell("true");
-    item.environment =
-        vec![EnvironmentVariable { name: "HELIX_WORKITEM_ROOT".into(), value: "/".into() }];
-    assert_eq!(agent.refusal(item).await.code(), tonic::Code::InvalidArgument);
+    item.environment = vec![EnvironmentVariable {
+        name: "HELIX_WORKITEM_ROOT".into(),
+        value: "/".into(),
+    }];
+    assert_eq!(
+        agent.refusal(item).await.code(),
+        tonic::Code::InvalidArgument
+    );
 }
 
 #[tokio::test]
@@ -86,24 +105,47 @@ XML
         mkdir logs; echo trace > logs/a.trace; echo no > logs/a.txt
         exit 0
     "#;
-    let item = WorkItem { artifact_globs: vec!["logs/*.trace".to_owned()], ..shell(line) };
+    let item = WorkItem {
+        artifact_globs: vec!["logs/*.trace".to_owned()],
+        ..shell(line)
+    };
     let seen = agent.run(item).await;
     assert_eq!(seen.verdict().kind(), VerdictKind::Failed);
-    assert_eq!(seen.verdict().reason, "TESTS", "exit 0 with a failed test is a failure");
+    assert_eq!(
+        seen.verdict().reason,
+        "TESTS",
+        "exit 0 with a failed test is a failure"
+    );
     let counts = seen.verdict().tests.expect("results were read");
-    assert_eq!((counts.total, counts.passed, counts.failed, counts.skipped), (3, 1, 1, 1));
+    assert_eq!(
+        (counts.total, counts.passed, counts.failed, counts.skipped),
+        (3, 1, 1, 1)
+    );
     let read = seen.find(|kind| match kind {
         Kind::ResultsRead(read) => Some(read),
         _ => None,
     });
     assert_eq!(read.failures.len(), 1);
-    assert!(read.failures[0].message.contains("it broke"), "{:?}", read.failures);
+    assert!(
+        read.failures[0].message.contains("it broke"),
+        "{:?}",
+        read.failures
+    );
     assert!(read.failures[0].name.contains("bad"), "{:?}", read.failures);
 
     let stored = artifacts(&seen);
-    assert_eq!(stored["sub/file.txt"], (ArtifactKind::Upload, b"up\n".to_vec()));
-    assert_eq!(stored["logs/a.trace"], (ArtifactKind::Upload, b"trace\n".to_vec()));
-    assert_eq!(stored["dumps/core.1"], (ArtifactKind::Dump, b"core\n".to_vec()));
+    assert_eq!(
+        stored["sub/file.txt"],
+        (ArtifactKind::Upload, b"up\n".to_vec())
+    );
+    assert_eq!(
+        stored["logs/a.trace"],
+        (ArtifactKind::Upload, b"trace\n".to_vec())
+    );
+    assert_eq!(
+        stored["dumps/core.1"],
+        (ArtifactKind::Dump, b"core\n".to_vec())
+    );
     assert_eq!(stored["testResults.xml"].0, ArtifactKind::TestResult);
     assert!(!stored.contains_key("stolen"), "a link was followed");
     assert!(!stored.contains_key("logs/a.txt"));
@@ -170,7 +212,10 @@ fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
 async fn reboot_that_an_item_asks_for_happens_when_nothing_runs() {
     let directory = tempfile::tempdir().expect("a directory");
     let marker = directory.path().join("rebooted");
-    let tables = format!("[reboot]\ncommand = [\"touch\", \"{}\"]\n", marker.display());
+    let tables = format!(
+        "[reboot]\ncommand = [\"touch\", \"{}\"]\n",
+        marker.display()
+    );
     let agent = Agent::start_with("slots = 2\n", &tables).await;
     let gate = agent.directory().join("gate");
     let line = format!("until test -e {}; do sleep 0.05; done", gate.display());
@@ -180,12 +225,20 @@ async fn reboot_that_an_item_asks_for_happens_when_nothing_runs() {
     let seen = agent.run(shell(request)).await;
     assert_eq!(seen.finished().reboot_requested, "driver hangs");
     let refusal = agent.refusal(shell("true")).await;
-    assert_eq!(refusal.code(), tonic::Code::Unavailable, "it takes nothing new");
+    assert_eq!(
+        refusal.code(),
+        tonic::Code::Unavailable,
+        "it takes nothing new"
+    );
     assert!(!marker.exists(), "another item still runs");
     std::fs::write(&gate, b"").expect("written");
     while other.message().await.expect("unbroken").is_some() {}
     helix_tests::eventually("the machine reboots", async || {
-        if marker.exists() { Ok(()) } else { Err("not yet") }
+        if marker.exists() {
+            Ok(())
+        } else {
+            Err("not yet")
+        }
     })
     .await;
 }

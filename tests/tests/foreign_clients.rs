@@ -10,7 +10,11 @@ use tokio::process::Command;
 const SERVICE: &str = "helix.agent.v1.AgentService";
 
 async fn run(mut command: Command) -> Output {
-    command.stdin(Stdio::null()).output().await.expect("it starts")
+    command
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .expect("it starts")
 }
 
 #[track_caller]
@@ -26,7 +30,9 @@ fn success(output: &Output) -> String {
 
 #[tokio::test]
 async fn python_client_runs_an_item_through_reflection_alone() {
-    let Some(python) = tool("HELIX_TEST_PYTHON") else { return };
+    let Some(python) = tool("HELIX_TEST_PYTHON") else {
+        return;
+    };
     let agent = Agent::start().await;
     let mut command = Command::new(python);
     command
@@ -34,8 +40,19 @@ async fn python_client_runs_an_item_through_reflection_alone() {
         .arg(agent.address().to_string());
     let text = success(&run(command).await);
     let seen: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    assert!(seen["services"].as_array().expect("a list").contains(&SERVICE.into()), "{seen}");
-    assert!(seen["services"].as_array().expect("a list").contains(&"grpc.health.v1.Health".into()));
+    assert!(
+        seen["services"]
+            .as_array()
+            .expect("a list")
+            .contains(&SERVICE.into()),
+        "{seen}"
+    );
+    assert!(
+        seen["services"]
+            .as_array()
+            .expect("a list")
+            .contains(&"grpc.health.v1.Health".into())
+    );
     assert_eq!(seen["slots"], 2);
     assert_eq!(seen["output"], "hello from python\n");
     assert_eq!(seen["errors"], "\u{ff}bytes");
@@ -50,7 +67,9 @@ async fn python_client_runs_an_item_through_reflection_alone() {
 
 #[tokio::test]
 async fn buf_curl_lists_the_service_reads_capacity_and_runs_an_item() {
-    let Some(buf) = tool("HELIX_TEST_BUF") else { return };
+    let Some(buf) = tool("HELIX_TEST_BUF") else {
+        return;
+    };
     let agent = Agent::start().await;
     let curl = |arguments: &[&str], path: &str| {
         let mut command = Command::new(&buf);
@@ -61,8 +80,18 @@ async fn buf_curl_lists_the_service_reads_capacity_and_runs_an_item() {
         run(command)
     };
     let methods = success(&curl(&["--list-methods"], "").await);
-    for method in ["Run", "Attach", "Acknowledge", "Cancel", "GetCapacity", "WatchCapacity"] {
-        assert!(methods.contains(&format!("{SERVICE}/{method}")), "{methods}");
+    for method in [
+        "Run",
+        "Attach",
+        "Acknowledge",
+        "Cancel",
+        "GetCapacity",
+        "WatchCapacity",
+    ] {
+        assert!(
+            methods.contains(&format!("{SERVICE}/{method}")),
+            "{methods}"
+        );
     }
     let capacity = success(&curl(&["-d", "{}"], &format!("/{SERVICE}/GetCapacity")).await);
     let capacity: serde_json::Value = serde_json::from_str(&capacity).expect("JSON");
@@ -77,13 +106,20 @@ async fn buf_curl_lists_the_service_reads_capacity_and_runs_an_item() {
     assert!(events.contains("VERDICT_KIND_PASSED"), "{events}");
     let again = curl(&["-d", &item.to_string()], &format!("/{SERVICE}/Run")).await;
     assert!(!again.status.success());
-    assert!(String::from_utf8_lossy(&again.stderr).contains("already_exists"), "{again:?}");
+    assert!(
+        String::from_utf8_lossy(&again.stderr).contains("already_exists"),
+        "{again:?}"
+    );
 }
 
 #[tokio::test]
 async fn contract_follows_the_rules_of_the_lint() {
-    let Some(buf) = tool("HELIX_TEST_BUF") else { return };
+    let Some(buf) = tool("HELIX_TEST_BUF") else {
+        return;
+    };
     let mut command = Command::new(buf);
-    command.arg("lint").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../proto"));
+    command
+        .arg("lint")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../proto"));
     success(&run(command).await);
 }

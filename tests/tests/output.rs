@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use helix_proto::agent::v1::{Command, ConsoleStream, OutputMode, command};
 use helix_proto::agent::v1::attempt_event::Kind;
+use helix_proto::agent::v1::{Command, ConsoleStream, OutputMode, command};
 use helix_tests::agent::{Agent, until};
 use helix_tests::item::{argv, shell};
 use helix_tests::stream::Seen;
@@ -11,7 +11,9 @@ use helix_tests::stream::Seen;
 #[tokio::test]
 async fn line_of_ten_megabytes_arrives_whole() {
     let agent = Agent::start().await;
-    let seen = agent.run(shell("head -c 10000000 /dev/zero | tr '\\0' x")).await;
+    let seen = agent
+        .run(shell("head -c 10000000 /dev/zero | tr '\\0' x"))
+        .await;
     assert_eq!(seen.stdout.len(), 10_000_000);
     assert!(seen.stdout.iter().all(|byte| *byte == b'x'));
 }
@@ -19,7 +21,9 @@ async fn line_of_ten_megabytes_arrives_whole() {
 #[tokio::test]
 async fn bytes_that_are_no_text_arrive_unchanged() {
     let agent = Agent::start().await;
-    let seen = agent.run(argv(&["printf", r"\377\376\000\200ok\303"])).await;
+    let seen = agent
+        .run(argv(&["printf", r"\377\376\000\200ok\303"]))
+        .await;
     assert_eq!(seen.stdout, b"\xff\xfe\x00\x80ok\xc3");
 }
 
@@ -42,7 +46,10 @@ async fn merged_output_keeps_the_exact_order() {
 async fn output_is_live() {
     let agent = Agent::start().await;
     let gate = agent.directory().join("gate");
-    let line = format!("echo first; until test -e {}; do sleep 0.05; done", gate.display());
+    let line = format!(
+        "echo first; until test -e {}; do sleep 0.05; done",
+        gate.display()
+    );
     let mut stream = agent.offer(shell(&line)).await.expect("taken");
     let mut seen = Seen::default();
     // The command ends only after its first line was seen.
@@ -65,13 +72,21 @@ async fn two_gigabytes_of_output_keep_head_and_tail_and_say_what_is_missing() {
     let seen = agent.run(item).await;
     assert_eq!(seen.finished().helix_exit_code, 0);
     let shown = seen.stdout.len() as u64 + seen.dropped;
-    assert_eq!(shown, TOTAL + 10, "every byte is shown or said to be dropped");
+    assert_eq!(
+        shown,
+        TOTAL + 10,
+        "every byte is shown or said to be dropped"
+    );
 
     // Whoever comes late sees the head, one gap and the tail.
     let late = agent.attach(&attempt_id, 0, 0).await;
     assert!(late.stdout.starts_with(b"BEGIN\n"));
     assert!(late.stdout.ends_with(b"END\n"));
-    assert!(late.dropped > TOTAL - 32_000_000, "{} bytes dropped", late.dropped);
+    assert!(
+        late.dropped > TOTAL - 32_000_000,
+        "{} bytes dropped",
+        late.dropped
+    );
     assert_eq!(late.stdout.len() as u64 + late.dropped, TOTAL + 10);
     let log = late.find(|kind| match kind {
         Kind::ArtifactStored(stored) if stored.name.starts_with("console.") => Some(stored),
@@ -98,7 +113,10 @@ async fn client_that_goes_away_does_not_disturb_the_item() {
     let rest = agent.attach(&attempt_id, last, seen.console_end).await;
     let whole = [seen.stdout, rest.stdout.clone()].concat();
     assert_eq!(whole, b"one\ntwo\nthree\n");
-    assert_eq!(rest.events.first().map(|event| event.number), Some(last + 1));
+    assert_eq!(
+        rest.events.first().map(|event| event.number),
+        Some(last + 1)
+    );
     assert_eq!(rest.finished().helix_exit_code, 0);
 }
 
@@ -109,8 +127,10 @@ async fn two_clients_at_different_offsets_see_the_same_bytes() {
     let attempt_id = item.attempt_id.clone();
     let all = agent.run(item).await;
     let middle = all.console_end / 2;
-    let (from_start, from_middle) =
-        tokio::join!(agent.attach(&attempt_id, 0, 0), agent.attach(&attempt_id, 2, middle));
+    let (from_start, from_middle) = tokio::join!(
+        agent.attach(&attempt_id, 0, 0),
+        agent.attach(&attempt_id, 2, middle)
+    );
     assert_eq!(from_start.stdout, all.stdout);
     assert_eq!(from_start.events, all.events);
     assert_eq!(from_middle.console_end, all.console_end);
@@ -135,7 +155,10 @@ async fn client_that_never_reads_slows_neither_the_item_nor_other_clients() {
 #[tokio::test]
 async fn chunks_name_their_stream_and_time() {
     let agent = Agent::start().await;
-    let mut stream = agent.offer(shell("echo a; echo b >&2")).await.expect("taken");
+    let mut stream = agent
+        .offer(shell("echo a; echo b >&2"))
+        .await
+        .expect("taken");
     let mut streams = Vec::new();
     while let Some(response) = stream.message().await.expect("unbroken") {
         let event = response.event.expect("an event");
@@ -144,7 +167,11 @@ async fn chunks_name_their_stream_and_time() {
             streams.push(chunk.stream());
         }
     }
-    for stream in [ConsoleStream::Agent, ConsoleStream::Stdout, ConsoleStream::Stderr] {
+    for stream in [
+        ConsoleStream::Agent,
+        ConsoleStream::Stdout,
+        ConsoleStream::Stderr,
+    ] {
         assert!(streams.contains(&stream), "{streams:?}");
     }
 }
@@ -186,9 +213,14 @@ fn assert_no_trace(directory: &std::path::Path, secret: &[u8]) {
 async fn end_of_the_command_is_told_after_its_last_byte() {
     let agent = Agent::start().await;
     for _ in 0..5 {
-        let seen = agent.run(shell("printf 'no newline'; sleep 0.05; echo")).await;
+        let seen = agent
+            .run(shell("printf 'no newline'; sleep 0.05; echo"))
+            .await;
         assert_eq!(seen.stdout, b"no newline\n");
-        let exited = seen.events.iter().find(|event| matches!(event.kind, Some(Kind::Exited(_))));
+        let exited = seen
+            .events
+            .iter()
+            .find(|event| matches!(event.kind, Some(Kind::Exited(_))));
         let offset = exited.expect("told").console_offset;
         let last_line = seen.console_end - notes_after(&seen);
         assert_eq!(offset, last_line);

@@ -3,9 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use helix_proto::agent::v1::{
-    Payload, Requirement, VerdictKind, WorkItem, payload, returned,
-};
+use helix_proto::agent::v1::{Payload, Requirement, VerdictKind, WorkItem, payload, returned};
 use helix_tests::agent::Agent;
 use helix_tests::eventually;
 use helix_tests::item::{delivery, shell};
@@ -27,8 +25,14 @@ fn tables(root: &Path) -> String {
 }
 
 fn wanting(range: &str) -> WorkItem {
-    let requirement = Requirement { name: "widget".to_owned(), range: range.to_owned() };
-    WorkItem { requirements: vec![requirement], ..shell("echo with widget") }
+    let requirement = Requirement {
+        name: "widget".to_owned(),
+        range: range.to_owned(),
+    };
+    WorkItem {
+        requirements: vec![requirement],
+        ..shell("echo with widget")
+    }
 }
 
 #[tokio::test]
@@ -37,13 +41,21 @@ async fn missing_tool_is_installed_while_others_run_and_then_the_item_is_taken()
     let agent = Agent::start_with("slots = 2\n", &tables(root.path())).await;
     let refusal = agent.refusal(wanting("2.1")).await;
     assert_eq!(refusal.code(), Code::Unavailable);
-    let info = refusal.get_error_details().error_info().cloned().expect("an ErrorInfo");
+    let info = refusal
+        .get_error_details()
+        .error_info()
+        .cloned()
+        .expect("an ErrorInfo");
     assert_eq!(info.reason, "PROVISIONING");
     assert_eq!(info.metadata["name"], "widget");
 
     // Asked again, it says the same and starts nothing new.
     let refusal = agent.refusal(wanting("2.1")).await;
-    let info = refusal.get_error_details().error_info().cloned().expect("an ErrorInfo");
+    let info = refusal
+        .get_error_details()
+        .error_info()
+        .cloned()
+        .expect("an ErrorInfo");
     assert_eq!(info.reason, "PROVISIONING");
     assert!(info.metadata.contains_key("since"), "{:?}", info.metadata);
     let capacity = agent.capacity().await;
@@ -54,12 +66,22 @@ async fn missing_tool_is_installed_while_others_run_and_then_the_item_is_taken()
     assert_eq!(agent.run(shell("true")).await.finished().helix_exit_code, 0);
 
     std::fs::write(root.path().join("go"), b"").expect("written");
-    let mut stream = eventually("the tool is there", async || agent.offer(wanting("2.1")).await).await;
+    let mut stream = eventually("the tool is there", async || {
+        agent.offer(wanting("2.1")).await
+    })
+    .await;
     while stream.message().await.expect("unbroken").is_some() {}
     let capacity = agent.capacity().await;
-    let widget = capacity.capabilities.iter().find(|capability| capability.name == "widget");
+    let widget = capacity
+        .capabilities
+        .iter()
+        .find(|capability| capability.name == "widget");
     assert_eq!(widget.expect("advertised").versions, ["2.1"]);
-    assert!(capacity.provisioning.is_empty(), "{:?}", capacity.provisioning);
+    assert!(
+        capacity.provisioning.is_empty(),
+        "{:?}",
+        capacity.provisioning
+    );
 }
 
 #[tokio::test]
@@ -81,7 +103,10 @@ async fn installer_that_fails_cools_down_and_its_error_is_told() {
     .await;
     assert_eq!(refusal.code(), Code::FailedPrecondition);
     let details = refusal.get_error_details();
-    assert!(details.retry_info().is_some(), "nobody knows when to come back");
+    assert!(
+        details.retry_info().is_some(),
+        "nobody knows when to come back"
+    );
     let capacity = agent.capacity().await;
     assert_eq!(capacity.provisioning[0].state, "COOLING_DOWN");
     assert!(!capacity.provisioning[0].last_error.is_empty());
@@ -97,10 +122,16 @@ async fn file_in_the_payload_that_asks_for_a_missing_tool_returns_the_item_at_no
     let archive = root.path().join("payload.tar");
     tar(&archive, ".widget-version", b"4.2\n");
     let payload = Payload {
-        source: Some(payload::Source::Url(format!("file://{}", archive.display()))),
+        source: Some(payload::Source::Url(format!(
+            "file://{}",
+            archive.display()
+        ))),
         ..Payload::default()
     };
-    let item = WorkItem { payloads: vec![payload], ..shell("cat .widget-version") };
+    let item = WorkItem {
+        payloads: vec![payload],
+        ..shell("cat .widget-version")
+    };
     let seen = agent.run(delivery(item.clone(), 2, 3, 1)).await;
     let returned = seen.returned();
     assert_eq!(returned.next_delivery_number, 2, "it costs no delivery");
@@ -110,13 +141,23 @@ async fn file_in_the_payload_that_asks_for_a_missing_tool_returns_the_item_at_no
     assert_eq!(refusal.reason, "PROVISIONING");
     assert_eq!(refusal.missing.len(), 1);
     assert_eq!(refusal.missing[0].name, "widget");
-    assert!(refusal.missing[0].asked_by.ends_with(".widget-version"), "{refusal:?}");
+    assert!(
+        refusal.missing[0].asked_by.ends_with(".widget-version"),
+        "{refusal:?}"
+    );
 
     std::fs::write(root.path().join("go"), b"").expect("written");
     eventually("the tool is there", async || {
         let capacity = agent.capacity().await;
-        let found = capacity.capabilities.iter().any(|capability| capability.name == "widget");
-        if found { Ok(()) } else { Err(capacity.provisioning) }
+        let found = capacity
+            .capabilities
+            .iter()
+            .any(|capability| capability.name == "widget");
+        if found {
+            Ok(())
+        } else {
+            Err(capacity.provisioning)
+        }
     })
     .await;
     let seen = agent.run(delivery(item, 2, 3, 1)).await;
@@ -130,6 +171,12 @@ fn tar(path: &Path, name: &str, content: &[u8]) {
     let mut header = tar::Header::new_ustar();
     header.set_size(content.len() as u64);
     header.set_mode(0o644);
-    builder.append_data(&mut header, name, content).expect("written");
-    builder.into_inner().expect("finished").flush().expect("flushed");
+    builder
+        .append_data(&mut header, name, content)
+        .expect("written");
+    builder
+        .into_inner()
+        .expect("finished")
+        .flush()
+        .expect("flushed");
 }

@@ -6,9 +6,9 @@ use helix_proto::agent::v1::{
     AgentState, DrainRequest, Payload, Requirement, Resources, WorkItem, payload,
 };
 use helix_tests::agent::{Agent, until};
+use helix_tests::eventually;
 use helix_tests::item::{delivery, shell};
 use helix_tests::stream::Seen;
-use helix_tests::eventually;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -16,26 +16,44 @@ use tonic_types::StatusExt;
 #[track_caller]
 fn check(status: &Status, code: Code, reason: &str) -> std::collections::HashMap<String, String> {
     assert_eq!(status.code(), code, "{status:?}");
-    let info = status.get_error_details().error_info().cloned().expect("an ErrorInfo");
+    let info = status
+        .get_error_details()
+        .error_info()
+        .cloned()
+        .expect("an ErrorInfo");
     assert_eq!(info.reason, reason);
     assert_eq!(info.domain, "agent.helix");
-    assert!(status.message().len() > 10, "no sentence: {:?}", status.message());
+    assert!(
+        status.message().len() > 10,
+        "no sentence: {:?}",
+        status.message()
+    );
     info.metadata
 }
 
 fn wanting(resources: Resources) -> WorkItem {
-    WorkItem { resources: Some(resources), ..shell("true") }
+    WorkItem {
+        resources: Some(resources),
+        ..shell("true")
+    }
 }
 
 #[tokio::test]
 async fn full_slots_refuse_and_free_slots_accept_again() {
     let agent = Agent::start_with("slots = 1\n", "").await;
     let gate = agent.directory().join("gate");
-    let line = format!("echo ready; until test -e {}; do sleep 0.05; done", gate.display());
+    let line = format!(
+        "echo ready; until test -e {}; do sleep 0.05; done",
+        gate.display()
+    );
     let mut stream = agent.offer(shell(&line)).await.expect("taken");
     let mut seen = Seen::default();
     until(&mut stream, &mut seen, |seen, _| seen.stdout == b"ready\n").await;
-    let metadata = check(&agent.refusal(shell("true")).await, Code::ResourceExhausted, "SLOTS_FULL");
+    let metadata = check(
+        &agent.refusal(shell("true")).await,
+        Code::ResourceExhausted,
+        "SLOTS_FULL",
+    );
     assert_eq!(metadata["free"], "0");
     assert_eq!(metadata["total"], "1");
     assert_eq!(agent.capacity().await.state(), AgentState::Full);
@@ -55,14 +73,35 @@ async fn what_others_have_reserved_is_short() {
         disk_bytes: free.disk_bytes / 2,
         ..Resources::default()
     };
-    let item = WorkItem { resources: Some(holder), ..shell("echo ready; sleep 600") };
+    let item = WorkItem {
+        resources: Some(holder),
+        ..shell("echo ready; sleep 600")
+    };
     let mut stream = agent.offer(item).await.expect("taken");
     let mut seen = Seen::default();
     until(&mut stream, &mut seen, |seen, _| seen.stdout == b"ready\n").await;
     let cases = [
-        (Resources { cpu_millis: 2000, ..Resources::default() }, "CPU_SHORT"),
-        (Resources { memory_bytes: 500 << 20, ..Resources::default() }, "MEMORY_SHORT"),
-        (Resources { disk_bytes: free.disk_bytes / 4 * 3, ..Resources::default() }, "DISK_SHORT"),
+        (
+            Resources {
+                cpu_millis: 2000,
+                ..Resources::default()
+            },
+            "CPU_SHORT",
+        ),
+        (
+            Resources {
+                memory_bytes: 500 << 20,
+                ..Resources::default()
+            },
+            "MEMORY_SHORT",
+        ),
+        (
+            Resources {
+                disk_bytes: free.disk_bytes / 4 * 3,
+                ..Resources::default()
+            },
+            "DISK_SHORT",
+        ),
     ];
     for (resources, reason) in cases {
         let refusal = agent.refusal(wanting(resources)).await;
@@ -75,9 +114,15 @@ async fn what_others_have_reserved_is_short() {
 #[tokio::test]
 async fn more_than_the_machine_has_is_refused_for_good() {
     let agent = Agent::start_with("slots = 2\n", "[resources]\ncpu_millis = 2000\n").await;
-    let resources = Resources { slots: 3, ..Resources::default() };
-    let metadata =
-        check(&agent.refusal(wanting(resources)).await, Code::FailedPrecondition, "TOO_LARGE");
+    let resources = Resources {
+        slots: 3,
+        ..Resources::default()
+    };
+    let metadata = check(
+        &agent.refusal(wanting(resources)).await,
+        Code::FailedPrecondition,
+        "TOO_LARGE",
+    );
     assert_eq!(metadata["resource"], "slots");
     assert_eq!(metadata["total"], "2");
 }
@@ -85,10 +130,22 @@ async fn more_than_the_machine_has_is_refused_for_good() {
 #[tokio::test]
 async fn draining_agent_refuses() {
     let agent = Agent::start().await;
-    let drain = DrainRequest { reason: "maintenance".to_owned() };
-    let answer = agent.client().await.drain(drain).await.expect("drained").into_inner();
+    let drain = DrainRequest {
+        reason: "maintenance".to_owned(),
+    };
+    let answer = agent
+        .client()
+        .await
+        .drain(drain)
+        .await
+        .expect("drained")
+        .into_inner();
     assert_eq!(answer.running, 0);
-    let metadata = check(&agent.refusal(shell("true")).await, Code::Unavailable, "DRAINING");
+    let metadata = check(
+        &agent.refusal(shell("true")).await,
+        Code::Unavailable,
+        "DRAINING",
+    );
     assert!(metadata["since"].ends_with('Z'), "{metadata:?}");
     assert_eq!(agent.capacity().await.state(), AgentState::Draining);
 }
@@ -110,11 +167,21 @@ async fn offline_file_takes_the_machine_out_with_its_text_as_the_reason() {
 #[tokio::test]
 async fn wrong_queue_is_refused_and_case_does_not_matter() {
     let agent = Agent::start_with("queues = [\"Debian.12.Amd64\", \"perf\"]\n", "").await;
-    let item = WorkItem { queue: "osx.15".to_owned(), ..shell("true") };
-    let metadata = check(&agent.refusal(item).await, Code::FailedPrecondition, "WRONG_QUEUE");
+    let item = WorkItem {
+        queue: "osx.15".to_owned(),
+        ..shell("true")
+    };
+    let metadata = check(
+        &agent.refusal(item).await,
+        Code::FailedPrecondition,
+        "WRONG_QUEUE",
+    );
     assert_eq!(metadata["asked"], "osx.15");
     assert_eq!(metadata["served"], "Debian.12.Amd64,perf");
-    let item = WorkItem { queue: "debian.12.AMD64".to_owned(), ..shell("true") };
+    let item = WorkItem {
+        queue: "debian.12.AMD64".to_owned(),
+        ..shell("true")
+    };
     assert_eq!(agent.run(item).await.finished().helix_exit_code, 0);
 }
 
@@ -138,8 +205,10 @@ async fn missing_capabilities_are_all_named_with_what_is_there() {
     assert_eq!(metadata["present"], "1.5.2");
     let details = refusal.get_error_details();
     let violations = &details.precondition_failure().expect("details").violations;
-    let subjects: Vec<&str> =
-        violations.iter().map(|violation| violation.subject.as_str()).collect();
+    let subjects: Vec<&str> = violations
+        .iter()
+        .map(|violation| violation.subject.as_str())
+        .collect();
     assert_eq!(subjects, ["tool", "xcode"]);
     let item = WorkItem {
         requirements: vec![requirement("tool", "1.5"), requirement("OS", "")],
@@ -152,14 +221,22 @@ async fn missing_capabilities_are_all_named_with_what_is_there() {
 async fn every_wrong_field_is_named_at_once() {
     let agent = Agent::start().await;
     let payload = Payload {
-        source: Some(payload::Source::Url("ftp://host/x.zip?token=geheim".to_owned())),
+        source: Some(payload::Source::Url(
+            "ftp://host/x.zip?token=geheim".to_owned(),
+        )),
         destination: "../up".to_owned(),
         sha256: vec![1, 2, 3],
     };
     let item = WorkItem {
         job_id: "../etc".to_owned(),
         secrets: vec!["ok-long".to_owned(), "x".to_owned()],
-        payloads: vec![Payload { sha256: Vec::new(), ..payload.clone() }, payload],
+        payloads: vec![
+            Payload {
+                sha256: Vec::new(),
+                ..payload.clone()
+            },
+            payload,
+        ],
         command: None,
         ..shell("true")
     };
@@ -167,7 +244,10 @@ async fn every_wrong_field_is_named_at_once() {
     check(&refusal, Code::InvalidArgument, "BAD_REQUEST");
     let details = refusal.get_error_details();
     let violations = &details.bad_request().expect("details").field_violations;
-    let fields: Vec<&str> = violations.iter().map(|violation| violation.field.as_str()).collect();
+    let fields: Vec<&str> = violations
+        .iter()
+        .map(|violation| violation.field.as_str())
+        .collect();
     for field in [
         "work_item.job_id",
         "work_item.command",
@@ -178,7 +258,10 @@ async fn every_wrong_field_is_named_at_once() {
     ] {
         assert!(fields.contains(&field), "{field} is not among {fields:?}");
     }
-    assert!(!format!("{refusal:?}").contains("geheim"), "the token is shown");
+    assert!(
+        !format!("{refusal:?}").contains("geheim"),
+        "the token is shown"
+    );
 }
 
 #[tokio::test]
@@ -187,11 +270,18 @@ async fn attempt_that_is_known_is_a_duplicate_and_an_older_one_is_superseded() {
     let item = shell("true");
     let second = delivery(item.clone(), 2, 3, 2);
     agent.run(second.clone()).await;
-    let metadata =
-        check(&agent.refusal(second.clone()).await, Code::AlreadyExists, "DUPLICATE_ATTEMPT");
+    let metadata = check(
+        &agent.refusal(second.clone()).await,
+        Code::AlreadyExists,
+        "DUPLICATE_ATTEMPT",
+    );
     assert_eq!(metadata["attempt_id"], second.attempt_id);
     let first = delivery(item, 1, 3, 2);
-    let metadata = check(&agent.refusal(first).await, Code::Aborted, "SUPERSEDED_ATTEMPT");
+    let metadata = check(
+        &agent.refusal(first).await,
+        Code::Aborted,
+        "SUPERSEDED_ATTEMPT",
+    );
     assert_eq!(metadata["by"], second.attempt_id);
 }
 
@@ -199,10 +289,16 @@ async fn attempt_that_is_known_is_a_duplicate_and_an_older_one_is_superseded() {
 async fn newer_attempt_ends_the_older_one() {
     let agent = Agent::start().await;
     let item = shell("echo ready; sleep 600");
-    let mut stream = agent.offer(delivery(item.clone(), 1, 3, 0)).await.expect("taken");
+    let mut stream = agent
+        .offer(delivery(item.clone(), 1, 3, 0))
+        .await
+        .expect("taken");
     let mut seen = Seen::default();
     until(&mut stream, &mut seen, |seen, _| seen.stdout == b"ready\n").await;
-    let newer = WorkItem { command: shell("true").command, ..delivery(item, 2, 3, 0) };
+    let newer = WorkItem {
+        command: shell("true").command,
+        ..delivery(item, 2, 3, 0)
+    };
     assert_eq!(agent.run(newer).await.finished().helix_exit_code, 0);
     while let Some(response) = stream.message().await.expect("unbroken") {
         seen.take(response.event.expect("an event"));
@@ -229,20 +325,28 @@ async fn infrastructure_failures_in_a_row_lead_to_quarantine_and_a_good_trial_ou
     let metadata = check(&refusal, Code::Unavailable, "UNHEALTHY");
     assert_eq!(metadata["failures"], "2");
     let details = refusal.get_error_details();
-    let wait = details.retry_info().and_then(|info| info.retry_delay).expect("a time to come back");
+    let wait = details
+        .retry_info()
+        .and_then(|info| info.retry_delay)
+        .expect("a time to come back");
     assert!(wait <= Duration::from_secs(2), "{wait:?}");
     assert_eq!(agent.capacity().await.state(), AgentState::Quarantined);
     std::fs::remove_file(&work).expect("removed");
     std::fs::create_dir(&work).expect("made");
     let seen = eventually("the quarantine ends", async || {
-        agent.offer(shell("true")).await.map_err(|status| (SystemTime::now(), status))
+        agent
+            .offer(shell("true"))
+            .await
+            .map_err(|status| (SystemTime::now(), status))
     })
     .await;
     let mut seen = seen;
     while seen.message().await.expect("unbroken").is_some() {}
-    eventually("the machine is trusted again", async || match agent.capacity().await.state() {
-        AgentState::Ready => Ok(()),
-        other => Err(other),
+    eventually("the machine is trusted again", async || {
+        match agent.capacity().await.state() {
+            AgentState::Ready => Ok(()),
+            other => Err(other),
+        }
     })
     .await;
 }
@@ -254,6 +358,11 @@ async fn unknown_attempt_is_not_found() {
         attempt_id: "nobody-knows-it".to_owned(),
         ..Default::default()
     };
-    let status = agent.client().await.attach(request).await.expect_err("unknown");
+    let status = agent
+        .client()
+        .await
+        .attach(request)
+        .await
+        .expect_err("unknown");
     check(&status, Code::NotFound, "UNKNOWN_ATTEMPT");
 }

@@ -35,7 +35,10 @@ async fn killed_agent_comes_back_and_misses_no_byte() {
 async fn exit_that_nobody_watched_is_known_after_the_restart() {
     let mut agent = Agent::start().await;
     let marker = agent.directory().join("ended");
-    let item = shell(&format!("echo ready; sleep 0.5; touch {}; exit 7", marker.display()));
+    let item = shell(&format!(
+        "echo ready; sleep 0.5; touch {}; exit 7",
+        marker.display()
+    ));
     let attempt_id = item.attempt_id.clone();
     let mut stream = agent.offer(item).await.expect("taken");
     let mut seen = Seen::default();
@@ -70,7 +73,10 @@ async fn adopted_item_still_holds_its_slot_and_can_be_cancelled() {
     until(&mut stream, &mut seen, |seen, _| seen.stdout == b"ready\n").await;
     agent.kill_and_start_again().await;
     assert_eq!(agent.capacity().await.free.expect("set").slots, 0);
-    assert_eq!(agent.refusal(shell("true")).await.code(), Code::ResourceExhausted);
+    assert_eq!(
+        agent.refusal(shell("true")).await.code(),
+        Code::ResourceExhausted
+    );
     let cancel = helix_proto::agent::v1::CancelRequest {
         attempt_id: attempt_id.clone(),
         grace: Some(prost_types::Duration::default()),
@@ -86,7 +92,10 @@ async fn attempt_is_never_run_twice_not_even_after_a_restart() {
     let mut agent = Agent::start().await;
     let item = shell("true");
     agent.run(item.clone()).await;
-    assert_eq!(agent.refusal(item.clone()).await.code(), Code::AlreadyExists);
+    assert_eq!(
+        agent.refusal(item.clone()).await.code(),
+        Code::AlreadyExists
+    );
     agent.kill_and_start_again().await;
     assert_eq!(agent.refusal(item).await.code(), Code::AlreadyExists);
 }
@@ -94,12 +103,19 @@ async fn attempt_is_never_run_twice_not_even_after_a_restart() {
 #[tokio::test]
 async fn drain_lasts_over_a_restart_until_resumed() {
     let mut agent = Agent::start().await;
-    let drain = DrainRequest { reason: "a test".to_owned() };
+    let drain = DrainRequest {
+        reason: "a test".to_owned(),
+    };
     agent.client().await.drain(drain).await.expect("drained");
     assert_eq!(agent.refusal(shell("true")).await.code(), Code::Unavailable);
     agent.kill_and_start_again().await;
     assert_eq!(agent.refusal(shell("true")).await.code(), Code::Unavailable);
-    let answer = agent.client().await.resume(ResumeRequest {}).await.expect("resumed");
+    let answer = agent
+        .client()
+        .await
+        .resume(ResumeRequest {})
+        .await
+        .expect("resumed");
     assert!(answer.into_inner().ready);
     assert_eq!(agent.run(shell("true")).await.finished().helix_exit_code, 0);
 }
@@ -107,7 +123,10 @@ async fn drain_lasts_over_a_restart_until_resumed() {
 #[tokio::test]
 async fn sigterm_waits_for_what_runs_and_then_ends_the_agent() {
     let mut agent = Agent::start().await;
-    let mut stream = agent.offer(shell("echo ready; sleep 0.7; echo end")).await.expect("taken");
+    let mut stream = agent
+        .offer(shell("echo ready; sleep 0.7; echo end"))
+        .await
+        .expect("taken");
     let mut seen = Seen::default();
     until(&mut stream, &mut seen, |seen, _| seen.stdout == b"ready\n").await;
     agent.signal(nix::sys::signal::Signal::SIGTERM);
@@ -125,17 +144,37 @@ async fn acknowledged_attempts_are_marked_and_running_ones_cannot_be() {
     let item = shell("echo ready; read -r _ < fifo_that_is_not_there; sleep 0.5");
     let attempt_id = item.attempt_id.clone();
     let mut stream = agent.offer(item).await.expect("taken");
-    let acknowledge = AcknowledgeRequest { attempt_id: attempt_id.clone() };
+    let acknowledge = AcknowledgeRequest {
+        attempt_id: attempt_id.clone(),
+    };
     let early = agent.client().await.acknowledge(acknowledge.clone()).await;
     assert_eq!(early.expect_err("it runs").code(), Code::FailedPrecondition);
     while stream.message().await.expect("unbroken").is_some() {}
-    agent.client().await.acknowledge(acknowledge).await.expect("it has ended");
-    let list = ListAttemptsRequest { running_only: false, page_size: 10, page_token: String::new() };
-    let rows = agent.client().await.list_attempts(list).await.expect("a list").into_inner();
+    agent
+        .client()
+        .await
+        .acknowledge(acknowledge)
+        .await
+        .expect("it has ended");
+    let list = ListAttemptsRequest {
+        running_only: false,
+        page_size: 10,
+        page_token: String::new(),
+    };
+    let rows = agent
+        .client()
+        .await
+        .list_attempts(list)
+        .await
+        .expect("a list")
+        .into_inner();
     assert_eq!(rows.attempts.len(), 1);
     assert!(rows.attempts[0].acknowledged);
     assert!(matches!(
-        rows.attempts[0].terminal_event.as_ref().and_then(|event| event.kind.as_ref()),
+        rows.attempts[0]
+            .terminal_event
+            .as_ref()
+            .and_then(|event| event.kind.as_ref()),
         Some(Kind::Finished(_))
     ));
 }

@@ -102,11 +102,13 @@ impl Agent {
         let lock = prepare_directories(&config)?;
         let facts = Facts::read()?;
         let core = open_core(config, facts)?;
-        recover::recover(&core).await.map_err(|source| StartError::File {
-            operation: "take up the attempts in",
-            path: core.attempts_directory(),
-            source,
-        })?;
+        recover::recover(&core)
+            .await
+            .map_err(|source| StartError::File {
+                operation: "take up the attempts in",
+                path: core.attempts_directory(),
+                source,
+            })?;
         core.jobs.sweep(&core.config.work_directory).await;
         core.catalog.refresh().await;
 
@@ -118,7 +120,10 @@ impl Agent {
             None => None,
             Some(wanted) => {
                 let bound = monitoring::serve(Arc::clone(&core), wanted, stop.clone()).await;
-                Some(bound.map_err(|source| StartError::Listen { address: wanted, source })?)
+                Some(bound.map_err(|source| StartError::Listen {
+                    address: wanted,
+                    source,
+                })?)
             }
         };
         let state_directory = &core.config.state_directory;
@@ -138,7 +143,14 @@ impl Agent {
             tracing::warn!(degraded, "isolation is not complete");
         }
         let health = listening.health;
-        Ok(Self { core, address: listening.address, monitoring, health, stop, _lock: lock })
+        Ok(Self {
+            core,
+            address: listening.address,
+            monitoring,
+            health,
+            stop,
+            _lock: lock,
+        })
     }
 
     /// Where clients are answered.
@@ -190,19 +202,26 @@ fn prepare_directories(config: &Config) -> Result<Flock<File>, StartError> {
     make(&config.state_directory)?;
     make(&config.work_directory)?;
     let path = config.state_directory.join(LOCK);
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(
-        |source| StartError::File { operation: "open the lock file", path, source },
-    )?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|_| StartError::AlreadyRunning { path: config.state_directory.clone() })
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|source| StartError::File {
+            operation: "open the lock file",
+            path,
+            source,
+        })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| StartError::AlreadyRunning {
+        path: config.state_directory.clone(),
+    })
 }
 
 fn open_core(config: Config, facts: Facts) -> Result<Arc<Core>, StartError> {
     let labels: Vec<Label> = config.labels.clone();
     let catalog = Catalog::new(&facts, &labels, config.probes.clone());
     let runtime = tokio::runtime::Handle::current();
-    let provisioners =
-        Provisioners::new(config.provisioners.clone(), catalog.clone(), runtime);
+    let provisioners = Provisioners::new(config.provisioners.clone(), catalog.clone(), runtime);
     let payload = &config.payload;
     let mut options = CacheOptions {
         limits: CacheLimits {
@@ -242,7 +261,16 @@ fn open_core(config: Config, facts: Facts) -> Result<Arc<Core>, StartError> {
         scripts,
     };
     let state_directory = config.state_directory.clone();
-    let parts = Parts { config, facts, catalog, provisioners, cache, artifacts, launcher, ground };
+    let parts = Parts {
+        config,
+        facts,
+        catalog,
+        provisioners,
+        cache,
+        artifacts,
+        launcher,
+        ground,
+    };
     Core::new(parts).map_err(|source| StartError::File {
         operation: "read the state in",
         path: state_directory,
@@ -251,16 +279,16 @@ fn open_core(config: Config, facts: Facts) -> Result<Arc<Core>, StartError> {
 }
 
 /// Writes an address down, at one blow, for those who let the system choose.
-fn tell_where(
-    state_directory: &Path,
-    name: &str,
-    address: SocketAddr,
-) -> Result<(), StartError> {
+fn tell_where(state_directory: &Path, name: &str, address: SocketAddr) -> Result<(), StartError> {
     let path = state_directory.join(name);
     let next = state_directory.join(format!("{name}.next"));
     fs::write(&next, format!("{address}\n"))
         .and_then(|()| fs::rename(&next, &path))
-        .map_err(|source| StartError::File { operation: "write the address to", path, source })
+        .map_err(|source| StartError::File {
+            operation: "write the address to",
+            path,
+            source,
+        })
 }
 
 /// The name of the user that the agent, and so its own launcher, runs as.

@@ -90,7 +90,10 @@ struct ConfigSource {
 
 impl ConfigSource {
     /// The configuration, or its problems on standard error.
-    #[expect(clippy::print_stderr, reason = "the report is for the person at the terminal")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "the report is for the person at the terminal"
+    )]
     fn load(&self) -> Result<Config, Exit> {
         Config::load(&self.config).map_err(|problems| {
             eprintln!("{problems}");
@@ -106,7 +109,11 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are no errors; clap knows which is which.
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Success
+            };
             let _ = error.print();
             return exit.into();
         }
@@ -160,7 +167,10 @@ fn report(who: &str, ended: Result<(), Box<dyn std::error::Error>>) -> Exit {
     match ended {
         Ok(()) => Exit::Success,
         Err(error) => {
-            eprintln!("{who}: cannot go on: {}", crate::error_chain(error.as_ref()));
+            eprintln!(
+                "{who}: cannot go on: {}",
+                crate::error_chain(error.as_ref())
+            );
             Exit::Failed
         }
     }

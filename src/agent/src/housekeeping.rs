@@ -63,7 +63,9 @@ async fn watch_pressure(core: &Arc<Core>) {
     let mut ticks = ticks(PRESSURE_PERIOD);
     loop {
         ticks.tick().await;
-        let Some(policy) = &core.config.pressure else { return std::future::pending().await };
+        let Some(policy) = &core.config.pressure else {
+            return std::future::pending().await;
+        };
         match Reading::take() {
             Ok(reading) => core.observe_pressure(Some(reading.sample(policy)), SystemTime::now()),
             Err(error) => {

@@ -23,8 +23,9 @@ use crate::core::Core;
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 /// Seconds; from the quickest launch to the longest test suite.
-const DURATION_BUCKETS: &[f64] =
-    &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0];
+const DURATION_BUCKETS: &[f64] = &[
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0,
+];
 
 /// The recorder of this process. Several agents in one process share it.
 pub(crate) fn recorder() -> &'static PrometheusHandle {
@@ -45,15 +46,33 @@ pub(crate) fn recorder() -> &'static PrometheusHandle {
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!("helix_agent_accepted_total", "Work items taken.");
-    describe_counter!("helix_agent_refused_total", "Work items refused, by reason.");
-    describe_counter!("helix_agent_ended_total", "Attempts ended, by terminal event and verdict.");
-    describe_counter!("helix_agent_artifact_bytes_total", "Bytes of artifacts stored.");
+    describe_counter!(
+        "helix_agent_refused_total",
+        "Work items refused, by reason."
+    );
+    describe_counter!(
+        "helix_agent_ended_total",
+        "Attempts ended, by terminal event and verdict."
+    );
+    describe_counter!(
+        "helix_agent_artifact_bytes_total",
+        "Bytes of artifacts stored."
+    );
     describe_gauge!("helix_agent_slots", "Slots configured.");
     describe_gauge!("helix_agent_slots_used", "Slots reserved.");
     describe_gauge!("helix_agent_ready", "1 while the agent takes work.");
-    describe_histogram!("helix_agent_prepare_seconds", "From acceptance to the command's start.");
-    describe_histogram!("helix_agent_command_seconds", "From the command's start to its end.");
-    describe_histogram!("helix_agent_collect_seconds", "From the command's end to the verdict.");
+    describe_histogram!(
+        "helix_agent_prepare_seconds",
+        "From acceptance to the command's start."
+    );
+    describe_histogram!(
+        "helix_agent_command_seconds",
+        "From the command's start to its end."
+    );
+    describe_histogram!(
+        "helix_agent_collect_seconds",
+        "From the command's end to the verdict."
+    );
 }
 
 /// Serves until `stop`. Returns the address it listens on.

@@ -22,7 +22,10 @@ const GOES_DOWN_WITHIN: Duration = Duration::from_secs(300);
 /// reads the attempt's terminal event may act on it.
 pub(crate) fn request(core: &Arc<Core>, reason: &str) {
     let Some(command) = core.config.reboot_command.clone() else {
-        tracing::warn!(reason, "work item asks for a reboot and no command is configured for that");
+        tracing::warn!(
+            reason,
+            "work item asks for a reboot and no command is configured for that"
+        );
         return;
     };
     if !core.begin_reboot() {

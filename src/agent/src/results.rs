@@ -86,10 +86,15 @@ pub(crate) fn read_results(roots: &[&Path], limits: &ReadLimits) -> ReadResults 
     for found in &files {
         let name = found.relative.display().to_string();
         if stop() {
-            problems.push(format!("{name}: not read, the time for reading results was over"));
+            problems.push(format!(
+                "{name}: not read, the time for reading results was over"
+            ));
             continue;
         }
-        match found.open().and_then(|file| same_content(file, &mut contents)) {
+        match found
+            .open()
+            .and_then(|file| same_content(file, &mut contents))
+        {
             // A copy in the upload root of what lies in the work item's root.
             Ok(None) => {}
             Ok(Some(mut file)) => {
@@ -103,7 +108,9 @@ pub(crate) fn read_results(roots: &[&Path], limits: &ReadLimits) -> ReadResults 
     }
     if let Some(root) = roots.first()
         && let Ok(mut report) = open_plain(&root.join(HELIX_REPORT))
-        && tally.add_file(&mut report, HELIX_REPORT, &reading, &stop).is_ok()
+        && tally
+            .add_file(&mut report, HELIX_REPORT, &reading, &stop)
+            .is_ok()
     {
         read.push(HELIX_REPORT.to_owned());
     }
@@ -129,7 +136,10 @@ fn summarise(
         problems: problems.len() as u64 + tally.problems_dropped(),
     };
     if read.is_empty() && problems.is_empty() {
-        return ReadResults { files, ..ReadResults::default() };
+        return ReadResults {
+            files,
+            ..ReadResults::default()
+        };
     }
     let listed = |brief: &helix_results::CaseBrief| TestFailure {
         name: brief.name.clone(),
@@ -144,7 +154,11 @@ fn summarise(
         files: read,
         problems,
     };
-    ReadResults { tally: model, event: Some(event), files }
+    ReadResults {
+        tally: model,
+        event: Some(event),
+        files,
+    }
 }
 
 /// The file, rewound, unless the same bytes were seen before.
@@ -166,7 +180,10 @@ fn same_content(mut file: File, seen: &mut HashSet<[u8; 32]>) -> io::Result<Opti
 fn open_plain(path: &Path) -> io::Result<impl Read> {
     use std::os::unix::fs::OpenOptionsExt;
     let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
-    let file = File::options().read(true).custom_flags(flags.bits()).open(path)?;
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }

@@ -42,7 +42,9 @@ pub(crate) struct HealthSwitch {
 
 impl HealthSwitch {
     pub(crate) async fn not_serving(&self) {
-        self.reporter.set_not_serving::<AgentServiceServer<Service>>().await;
+        self.reporter
+            .set_not_serving::<AgentServiceServer<Service>>()
+            .await;
         let status = tonic_health::ServingStatus::NotServing;
         self.reporter.set_service_status("", status).await;
     }
@@ -54,7 +56,10 @@ pub(crate) async fn start(
     stop: CancellationToken,
 ) -> Result<Listening, StartError> {
     let wanted = core.config.listen.address;
-    let at = |source| StartError::Listen { address: wanted, source };
+    let at = |source| StartError::Listen {
+        address: wanted,
+        source,
+    };
     let listener = TcpListener::bind(wanted).await.map_err(at)?;
     let address = listener.local_addr().map_err(at)?;
     // Without it small events wait for the acknowledgement of earlier ones.
@@ -94,7 +99,10 @@ pub(crate) async fn start(
             () = stop.cancelled() => {}
         }
     });
-    Ok(Listening { address, health: HealthSwitch { reporter } })
+    Ok(Listening {
+        address,
+        health: HealthSwitch { reporter },
+    })
 }
 
 fn tls_config(tls: &TlsConfig) -> Result<ServerTlsConfig, StartError> {
@@ -107,5 +115,7 @@ fn tls_config(tls: &TlsConfig) -> Result<ServerTlsConfig, StartError> {
     };
     let identity = Identity::from_pem(read(&tls.certificate)?, read(&tls.key)?);
     let authorities = Certificate::from_pem(read(&tls.client_ca)?);
-    Ok(ServerTlsConfig::new().identity(identity).client_ca_root(authorities))
+    Ok(ServerTlsConfig::new()
+        .identity(identity)
+        .client_ca_root(authorities))
 }

@@ -6,7 +6,9 @@ use std::io::{self, Seek};
 use std::path::Path;
 
 use helix_artifacts::select::{Globs, Take};
-use helix_artifacts::{ArtifactName, Destination, Kind as FileKind, Limits, Rule, StoreError, Stored, select};
+use helix_artifacts::{
+    ArtifactName, Destination, Kind as FileKind, Limits, Rule, StoreError, Stored, select,
+};
 use helix_exec::SpoolReader;
 use helix_exec::spool::SpoolError;
 use helix_model::outcome::{InfrastructureCause, InnerRequest, TestTally, judge};
@@ -48,7 +50,11 @@ pub(super) async fn collect(
     notes: Result<Notes, SpoolError>,
     end: &CommandEnd,
 ) -> Collected {
-    let collection = Collection { core, attempt, record };
+    let collection = Collection {
+        core,
+        attempt,
+        record,
+    };
     let mut collected = Collected::default();
     let mut results = ReadResults::default();
     if let Some(workspace) = workspace {
@@ -65,8 +71,12 @@ pub(super) async fn collect(
             let note = end.is_worth_a_note().then(|| end.wire_ending().message);
             // Not yet the last word: the store may fail, which the log in it
             // could not say anyway.
-            let judgement =
-                judge(&end.ending, &collected.tally, &collected.requests, &record.delivery);
+            let judgement = judge(
+                &end.ending,
+                &collected.tally,
+                &collected.requests,
+                &record.delivery,
+            );
             let exit_code = judgement.helix_exit_code();
             let name = &record.identity.friendly_name;
             let last = console::last_line(name, exit_code);
@@ -121,9 +131,8 @@ impl Collection<'_> {
         };
         let execution = workspace.execution().to_owned();
         let uploads = workspace.uploads().to_owned();
-        let read = tokio::task::spawn_blocking(move || {
-            read_results(&[&execution, &uploads], &limits)
-        });
+        let read =
+            tokio::task::spawn_blocking(move || read_results(&[&execution, &uploads], &limits));
         read.await.unwrap_or_else(|error| {
             self.warn(format!("test results could not be read: {error}"));
             ReadResults::default()
@@ -141,7 +150,9 @@ impl Collection<'_> {
             Err(error) => return Err(unreachable_store(&error.to_string())),
         };
         self.store_log(&destination).await?;
-        let Some(workspace) = workspace else { return Ok(()) };
+        let Some(workspace) = workspace else {
+            return Ok(());
+        };
         let mut taken = vec![self.log_name().map_err(|error| unreachable_store(&error))?];
         for found in results.files {
             // What lies in the upload root is stored from there.
@@ -236,7 +247,9 @@ impl Collection<'_> {
         let log = match written.await.map_err(io::Error::other) {
             Ok(Ok(log)) => log,
             Ok(Err(error)) | Err(error) => {
-                self.warn(format!("the console log could not be brought together: {error}"));
+                self.warn(format!(
+                    "the console log could not be brought together: {error}"
+                ));
                 return Ok(());
             }
         };
@@ -282,7 +295,10 @@ impl Collection<'_> {
     /// Where the files of this attempt go.
     fn destination(&self) -> Result<Destination, helix_artifacts::NameError> {
         let identity = &self.record.identity;
-        let path = format!("{}/{}/{}", identity.job, identity.work_item, identity.attempt);
+        let path = format!(
+            "{}/{}/{}",
+            identity.job, identity.work_item, identity.attempt
+        );
         Ok(self.core.artifacts.beneath(&ArtifactName::from_path(path)?))
     }
 
@@ -293,7 +309,9 @@ impl Collection<'_> {
 }
 
 fn unreachable_store(detail: &str) -> InfrastructureCause {
-    InfrastructureCause::ArtifactStoreUnreachable { detail: detail.to_owned() }
+    InfrastructureCause::ArtifactStoreUnreachable {
+        detail: detail.to_owned(),
+    }
 }
 
 /// Brings the console together in an unnamed file, so that nothing is left
@@ -303,8 +321,9 @@ fn write_log(spool: &Path, directory: &Path) -> io::Result<File> {
     let mut writer = io::BufWriter::with_capacity(256 << 10, &mut file);
     let mut reader = SpoolReader::open(spool).map_err(io::Error::other)?;
     reader.write_log(&mut writer).map_err(io::Error::other)?;
-    writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+    writer
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?;
     file.rewind()?;
     Ok(file)
 }
-

@@ -29,12 +29,12 @@ use tracing::Instrument;
 use super::collect::collect;
 use super::handle::{Attempt, Order};
 use super::notes::Notes;
-use super::prepare::{NotPrepared, Prepared, Preparation};
+use super::prepare::{NotPrepared, Preparation, Prepared};
 use super::record::Record;
 use super::supervise::{CommandEnd, never_launched, watch};
+use super::workspace::Workspace;
 use crate::core::Core;
 use crate::launcher::LaunchError;
-use super::workspace::Workspace;
 
 /// Says that an attempt was taken.
 pub(crate) fn accept(core: &Core, attempt: &Attempt, work_item: &WorkItem) {
@@ -55,7 +55,12 @@ pub(crate) async fn run(
     orders: mpsc::Receiver<Order>,
 ) {
     let span = span(&attempt);
-    let mut drive = Drive { core, attempt, record, orders };
+    let mut drive = Drive {
+        core,
+        attempt,
+        record,
+        orders,
+    };
     async move {
         if let Some((workspace, end)) = drive.command(work_item).await {
             drive.conclude(workspace, end).await;
@@ -75,7 +80,12 @@ pub(super) async fn take_up(
     workspace: Option<Workspace>,
 ) {
     let span = span(&attempt);
-    let mut drive = Drive { core, attempt, record, orders };
+    let mut drive = Drive {
+        core,
+        attempt,
+        record,
+        orders,
+    };
     async move {
         // What it does not know of the start was told in the earlier life, save
         // when the agent died between the start and telling it.
@@ -95,8 +105,16 @@ pub(super) async fn give_back(
     cause: InfrastructureCause,
 ) {
     let span = span(&attempt);
-    let mut drive = Drive { core, attempt, record, orders };
-    drive.conclude(None, CommandEnd::infrastructure(cause)).instrument(span).await;
+    let mut drive = Drive {
+        core,
+        attempt,
+        record,
+        orders,
+    };
+    drive
+        .conclude(None, CommandEnd::infrastructure(cause))
+        .instrument(span)
+        .await;
 }
 
 fn span(attempt: &Attempt) -> tracing::Span {
@@ -144,7 +162,10 @@ impl Drive {
                     next_delivery_number: self.record.delivery.number(),
                     reboot_requested: String::new(),
                 }));
-                tracing::info!(reason = refusal.reason(), "payload asks for what is missing");
+                tracing::info!(
+                    reason = refusal.reason(),
+                    "payload asks for what is missing"
+                );
                 self.release(Evidence::Nothing).await;
                 workspace.remove().await;
                 return None;
@@ -173,7 +194,11 @@ impl Drive {
                 .chain(argv.arguments().iter().cloned())
                 .collect(),
             Command::Shell(line) => {
-                vec!["/bin/sh".to_owned(), "-c".to_owned(), line.as_str().to_owned()]
+                vec![
+                    "/bin/sh".to_owned(),
+                    "-c".to_owned(),
+                    line.as_str().to_owned(),
+                ]
             }
         };
         let limits = &work_item.limits;
@@ -204,9 +229,11 @@ impl Drive {
 
     async fn launch(&self, request: LaunchRequest) -> Result<(), InfrastructureCause> {
         // After a crash this mark says that a supervisor may be there.
-        self.record.mark_launching(self.attempt.directory()).map_err(|error| {
-            InfrastructureCause::DiskFull { detail: format!("mark the launch: {error}") }
-        })?;
+        self.record
+            .mark_launching(self.attempt.directory())
+            .map_err(|error| InfrastructureCause::DiskFull {
+                detail: format!("mark the launch: {error}"),
+            })?;
         match self.core.launcher.launch(request).await {
             Ok(_) => {}
             // The supervisor may have been started all the same.
@@ -227,7 +254,12 @@ impl Drive {
 
     /// Watches a command, new or adopted, to its end.
     async fn watch(&mut self, started: Started) -> CommandEnd {
-        let Self { core, attempt, record, orders } = self;
+        let Self {
+            core,
+            attempt,
+            record,
+            orders,
+        } = self;
         let on_start = |pid| {
             attempt.set_state(AttemptState::Running);
             if !attempt.journal.has_started() {
@@ -235,7 +267,14 @@ impl Drive {
             }
             core.note_change();
         };
-        watch(attempt, orders, record.kill_grace, &record.program, on_start).await
+        watch(
+            attempt,
+            orders,
+            record.kill_grace,
+            &record.program,
+            on_start,
+        )
+        .await
     }
 
     /// Steps 5 to 7.
@@ -247,20 +286,33 @@ impl Drive {
         }
         metrics::histogram!("helix_agent_command_seconds").record(end.elapsed);
         let notes = Notes::resume(&self.attempt, spool_limits(&self.core));
-        let collected =
-            collect(&self.core, &self.attempt, &self.record, workspace.as_ref(), notes, &end).await;
+        let collected = collect(
+            &self.core,
+            &self.attempt,
+            &self.record,
+            workspace.as_ref(),
+            notes,
+            &end,
+        )
+        .await;
         match (&end.ending, collected.failure) {
             // Never run again, so that calling it infrastructure would be wrong; or
             // broken for an earlier reason.
             (
                 Ending::Cancelled { .. } | Ending::TimedOut(_) | Ending::Infrastructure(_),
                 Some(cause),
-            ) => self.attempt.record(Kind::Warning(Warning { message: cause.to_string() })),
+            ) => self.attempt.record(Kind::Warning(Warning {
+                message: cause.to_string(),
+            })),
             (_, Some(cause)) => end.ending = Ending::Infrastructure(cause),
             (_, None) => {}
         }
-        let judgement =
-            judge(&end.ending, &collected.tally, &collected.requests, &self.record.delivery);
+        let judgement = judge(
+            &end.ending,
+            &collected.tally,
+            &collected.requests,
+            &self.record.delivery,
+        );
         let terminal = helix_proto::outcome::terminal_event(
             &judgement,
             &self.record.delivery,
@@ -287,7 +339,6 @@ impl Drive {
         self.attempt.set_state(AttemptState::Ended);
         self.core.release(&self.attempt, evidence);
     }
-
 }
 
 /// How much of a console is kept.

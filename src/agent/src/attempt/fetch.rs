@@ -7,8 +7,8 @@ use helix_model::ids::JobId;
 use helix_model::outcome::PayloadFault;
 use helix_model::work_item::{Payload, PayloadSource, Submodules};
 use helix_payload::{
-    ArchiveSource, GitOptions, GitSource, GitTransport, Kind, Request, Scope,
-    Sha256, TreeLimits, UnpackLimits, UnpackOptions, checkout, place_tree, unpack,
+    ArchiveSource, GitOptions, GitSource, GitTransport, Kind, Request, Scope, Sha256, TreeLimits,
+    UnpackLimits, UnpackOptions, checkout, place_tree, unpack,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -52,9 +52,19 @@ impl<'drive> Fetcher<'drive> {
                     progress: None,
                 };
                 let archive = self.core.cache.fetch(&request, self.stop).await?;
-                unpack(archive.path(), &destination, &self.unpack_options(), self.stop).await?;
+                unpack(
+                    archive.path(),
+                    &destination,
+                    &self.unpack_options(),
+                    self.stop,
+                )
+                .await?;
             }
-            PayloadSource::Git { url, commit, submodules } => {
+            PayloadSource::Git {
+                url,
+                commit,
+                submodules,
+            } => {
                 let source = GitSource {
                     url: url.as_str().parse().map_err(FetchError::Source)?,
                     commit: commit.as_str().parse().map_err(FetchError::Source)?,
@@ -94,7 +104,10 @@ impl<'drive> Fetcher<'drive> {
 
     fn git_options(&self) -> GitOptions {
         let config = &self.core.config.payload;
-        let mut options = GitOptions { deadline: config.deadline, ..GitOptions::default() };
+        let mut options = GitOptions {
+            deadline: config.deadline,
+            ..GitOptions::default()
+        };
         options.transports.push(GitTransport::Http);
         if config.allow_file_urls {
             options.transports.push(GitTransport::File);

@@ -37,7 +37,12 @@ pub(crate) fn follow(
 ) -> mpsc::Receiver<Message> {
     let (sender, receiver) = mpsc::channel(WAITING_MESSAGES);
     tokio::spawn(async move {
-        let mut follower = Follower { attempt, sender, reader: None, offset: console_offset };
+        let mut follower = Follower {
+            attempt,
+            sender,
+            reader: None,
+            offset: console_offset,
+        };
         // A client that is gone needs no answer.
         let _ = follower.run(after_event).await;
     });
@@ -71,7 +76,12 @@ impl Follower {
             }
             let Some(event) = event else {
                 // Whoever has seen the terminal event already gets no other.
-                if self.attempt.journal.terminal().is_some_and(|last| last.number <= number) {
+                if self
+                    .attempt
+                    .journal
+                    .terminal()
+                    .is_some_and(|last| last.number <= number)
+                {
                     return Ok(());
                 }
                 tokio::select! {
@@ -91,7 +101,9 @@ impl Follower {
     }
 
     async fn send_piece(&mut self, end: u64) -> Result<(), ClientGone> {
-        let most = usize::try_from(end - self.offset).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let most = usize::try_from(end - self.offset)
+            .unwrap_or(CHUNK_BYTES)
+            .min(CHUNK_BYTES);
         let (piece, next) = match self.read(most).await {
             Some(Piece::Chunk(chunk)) => {
                 let next = chunk.offset + chunk.bytes.len() as u64;
@@ -168,6 +180,8 @@ fn gap_event(offset: u64, length: u64) -> AttemptEvent {
         number: 0,
         time: None,
         console_offset: offset,
-        kind: Some(Kind::ConsoleGap(ConsoleGap { dropped_bytes: length })),
+        kind: Some(Kind::ConsoleGap(ConsoleGap {
+            dropped_bytes: length,
+        })),
     }
 }

@@ -126,7 +126,10 @@ impl Attempt {
 
     /// Writes the next event at the present end of the console.
     pub(crate) fn record(&self, kind: attempt_event::Kind) {
-        if let Err(error) = self.journal.append(SystemTime::now(), self.console_bytes(), kind) {
+        if let Err(error) = self
+            .journal
+            .append(SystemTime::now(), self.console_bytes(), kind)
+        {
             tracing::error!(
                 attempt = %self.identity.attempt,
                 error = %error,

@@ -78,9 +78,14 @@ impl Jobs {
     /// Removes everything below the work directory that belongs to no known job:
     /// leftovers of an earlier life of the agent.
     pub(crate) async fn sweep(&self, work_directory: &Path) {
-        let kept: HashSet<PathBuf> =
-            self.lock().values().map(|files| files.directory.clone()).collect();
-        let Ok(entries) = std::fs::read_dir(work_directory) else { return };
+        let kept: HashSet<PathBuf> = self
+            .lock()
+            .values()
+            .map(|files| files.directory.clone())
+            .collect();
+        let Ok(entries) = std::fs::read_dir(work_directory) else {
+            return;
+        };
         for entry in entries.flatten() {
             if !kept.contains(&entry.path()) {
                 remove(&entry.path()).await;
@@ -103,7 +108,11 @@ impl JobFiles {
         let key = Brought {
             source: match &payload.source {
                 PayloadSource::Url(url) => url.as_str().to_owned(),
-                PayloadSource::Git { url, commit, submodules } => {
+                PayloadSource::Git {
+                    url,
+                    commit,
+                    submodules,
+                } => {
                     format!("{} {commit} {submodules:?}", url.as_str())
                 }
             },

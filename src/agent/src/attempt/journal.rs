@@ -62,7 +62,13 @@ impl Journal {
 
     fn from_parts(file: File, events: Vec<Arc<AttemptEvent>>) -> Self {
         let (count, _) = watch::channel(events.len() as u64);
-        Self { inner: Mutex::new(Inner { file: Some(file), events }), count }
+        Self {
+            inner: Mutex::new(Inner {
+                file: Some(file),
+                events,
+            }),
+            count,
+        }
     }
 
     /// Writes the next event and wakes those who wait.
@@ -106,22 +112,24 @@ impl Journal {
 
     /// The last event, if it ends the attempt.
     pub(crate) fn terminal(&self) -> Option<Arc<AttemptEvent>> {
-        self.lock().events.last().filter(|event| is_terminal(event)).cloned()
+        self.lock()
+            .events
+            .last()
+            .filter(|event| is_terminal(event))
+            .cloned()
     }
 
     /// Whether the start of the command has been told.
     pub(crate) fn has_started(&self) -> bool {
-        let started = |event: &Arc<AttemptEvent>| {
-            matches!(event.kind, Some(attempt_event::Kind::Started(_)))
-        };
+        let started =
+            |event: &Arc<AttemptEvent>| matches!(event.kind, Some(attempt_event::Kind::Started(_)));
         self.lock().events.iter().any(started)
     }
 
     /// Whether the end of the command has been told.
     pub(crate) fn has_exited(&self) -> bool {
-        let exited = |event: &Arc<AttemptEvent>| {
-            matches!(event.kind, Some(attempt_event::Kind::Exited(_)))
-        };
+        let exited =
+            |event: &Arc<AttemptEvent>| matches!(event.kind, Some(attempt_event::Kind::Exited(_)));
         self.lock().events.iter().any(exited)
     }
 
@@ -214,7 +222,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn warning(text: &str) -> attempt_event::Kind {
-        attempt_event::Kind::Warning(Warning { message: text.to_owned() })
+        attempt_event::Kind::Warning(Warning {
+            message: text.to_owned(),
+        })
     }
 
     #[test]
@@ -222,9 +232,15 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let journal = Journal::create(directory.path()).expect("created");
         journal
-            .append(SystemTime::now(), 0, attempt_event::Kind::Accepted(Accepted::default()))
+            .append(
+                SystemTime::now(),
+                0,
+                attempt_event::Kind::Accepted(Accepted::default()),
+            )
             .expect("written");
-        journal.append(SystemTime::now(), 7, warning("odd")).expect("written");
+        journal
+            .append(SystemTime::now(), 7, warning("odd"))
+            .expect("written");
         let before = journal.events();
         drop(journal);
 
@@ -232,7 +248,9 @@ mod tests {
         assert_eq!(journal.events(), before);
         assert!(journal.terminal().is_none());
         let finished = attempt_event::Kind::Finished(Finished::default());
-        let event = journal.append(SystemTime::now(), 9, finished).expect("written");
+        let event = journal
+            .append(SystemTime::now(), 9, finished)
+            .expect("written");
         assert_eq!(event.number, 3);
         assert_eq!(journal.terminal(), Some(event));
     }

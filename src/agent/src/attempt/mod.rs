@@ -45,5 +45,8 @@ pub(crate) fn create_directory(attempts: &Path, id: &AttemptId) -> io::Result<Pa
 
 fn directory_name(id: &AttemptId) -> String {
     let digest = Sha256::digest(id.as_str().as_bytes());
-    digest[..10].iter().map(|byte| format!("{byte:02x}")).collect()
+    digest[..10]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -15,12 +15,16 @@ pub(crate) struct Notes {
 impl Notes {
     /// Begins the console of an attempt.
     pub(crate) fn begin(attempt: &Attempt, limits: SpoolLimits) -> Result<Self, SpoolError> {
-        Ok(Self { writer: SpoolWriter::create(&attempt.spool(), limits)? })
+        Ok(Self {
+            writer: SpoolWriter::create(&attempt.spool(), limits)?,
+        })
     }
 
     /// Goes on with it. No supervisor may be there any more.
     pub(crate) fn resume(attempt: &Attempt, limits: SpoolLimits) -> Result<Self, SpoolError> {
-        let notes = Self { writer: SpoolWriter::resume(&attempt.spool(), limits)? };
+        let notes = Self {
+            writer: SpoolWriter::resume(&attempt.spool(), limits)?,
+        };
         attempt.console_grew_to(notes.writer.position());
         Ok(notes)
     }

@@ -56,10 +56,14 @@ impl Preparation<'_> {
         &self,
         orders: &mut mpsc::Receiver<Order>,
     ) -> Result<Prepared, NotPrepared> {
-        let mut notes = Notes::begin(self.attempt, super::drive::spool_limits(self.core)).map_err(|error| {
-            let cause = disk_or_fault(error.io(), &crate::error_chain(&error));
-            NotPrepared::Failed { workspace: None, cause }
-        })?;
+        let mut notes =
+            Notes::begin(self.attempt, super::drive::spool_limits(self.core)).map_err(|error| {
+                let cause = disk_or_fault(error.io(), &crate::error_chain(&error));
+                NotPrepared::Failed {
+                    workspace: None,
+                    cause,
+                }
+            })?;
         notes.line(self.attempt, &self.header());
         let terms = console::terms(&self.work_item.limits, &self.work_item.delivery);
         notes.line(self.attempt, &terms);
@@ -67,7 +71,10 @@ impl Preparation<'_> {
             Ok(workspace) => workspace,
             Err(error) => {
                 let cause = disk_or_fault(Some(error.io()), &crate::error_chain(&error));
-                return Err(NotPrepared::Failed { workspace: None, cause });
+                return Err(NotPrepared::Failed {
+                    workspace: None,
+                    cause,
+                });
             }
         };
         if !self.work_item.payloads.is_empty() || !self.work_item.correlation_payloads.is_empty() {
@@ -91,14 +98,23 @@ impl Preparation<'_> {
                 }),
             };
             if let Some(cause) = cause {
-                return Err(NotPrepared::Failed { workspace: Some(workspace), cause });
+                return Err(NotPrepared::Failed {
+                    workspace: Some(workspace),
+                    cause,
+                });
             }
             if let Some(refusal) = self.refusal_by_payload(workspace.execution()).await {
-                return Err(NotPrepared::Refused { workspace, refusal: Box::new(refusal) });
+                return Err(NotPrepared::Refused {
+                    workspace,
+                    refusal: Box::new(refusal),
+                });
             }
         }
         match super::drive::cancelled(orders) {
-            Some(by) => Err(NotPrepared::Cancelled { workspace: Some(workspace), by }),
+            Some(by) => Err(NotPrepared::Cancelled {
+                workspace: Some(workspace),
+                by,
+            }),
             None => Ok(Prepared { workspace, notes }),
         }
     }
@@ -147,15 +163,22 @@ impl Preparation<'_> {
     }
 
     fn step(&self, notes: &mut Notes, step: &str, payload: &Payload) {
-        notes.line(self.attempt, &format!("Fetching {step}: {}", source_name(&payload.source)));
-        self.attempt.record(Kind::Preparing(Preparing { step: format!("fetching {step}") }));
+        notes.line(
+            self.attempt,
+            &format!("Fetching {step}: {}", source_name(&payload.source)),
+        );
+        self.attempt.record(Kind::Preparing(Preparing {
+            step: format!("fetching {step}"),
+        }));
     }
 
     /// What files in the payload ask for and the machine lacks.
     async fn refusal_by_payload(&self, root: &Path) -> Option<Refusal> {
         let files = self.core.config.requirement_files.clone();
         let root = root.to_owned();
-        let found = tokio::task::spawn_blocking(move || files.find(&root)).await.ok()?;
+        let found = tokio::task::spawn_blocking(move || files.find(&root))
+            .await
+            .ok()?;
         let found = match found {
             Ok(found) => found,
             Err(error) => {
@@ -167,7 +190,11 @@ impl Preparation<'_> {
             self.warn(crate::error_chain(problem));
         }
         let missing = found.missing(&self.core.catalog.capabilities());
-        if missing.is_empty() { None } else { Some(self.core.refuse_missing(missing)) }
+        if missing.is_empty() {
+            None
+        } else {
+            Some(self.core.refuse_missing(missing))
+        }
     }
 
     fn warn(&self, message: String) {
@@ -185,7 +212,9 @@ fn source_name(source: &PayloadSource) -> String {
 
 fn cause(step: &str, payload: &Payload, error: &FetchError) -> InfrastructureCause {
     if error.is_disk_full() {
-        return InfrastructureCause::DiskFull { detail: format!("{step}: {error}") };
+        return InfrastructureCause::DiskFull {
+            detail: format!("{step}: {error}"),
+        };
     }
     InfrastructureCause::Payload {
         payload: source_name(&payload.source),
@@ -195,15 +224,14 @@ fn cause(step: &str, payload: &Payload, error: &FetchError) -> InfrastructureCau
 }
 
 /// The cause behind a failed system call on the agent's own disk.
-pub(super) fn disk_or_fault(
-    error: Option<&std::io::Error>,
-    detail: &str,
-) -> InfrastructureCause {
+pub(super) fn disk_or_fault(error: Option<&std::io::Error>, detail: &str) -> InfrastructureCause {
     use std::io::ErrorKind;
     match error.map(std::io::Error::kind) {
-        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
-            InfrastructureCause::DiskFull { detail: detail.to_owned() }
-        }
-        Some(_) | None => InfrastructureCause::AgentFault { detail: detail.to_owned() },
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => InfrastructureCause::DiskFull {
+            detail: detail.to_owned(),
+        },
+        Some(_) | None => InfrastructureCause::AgentFault {
+            detail: detail.to_owned(),
+        },
     }
 }

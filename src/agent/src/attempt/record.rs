@@ -112,7 +112,11 @@ impl Record {
                 disk_bytes: number(self.wanted.disk_bytes),
                 processes: self.wanted.processes.map_or(0, NonZeroU32::get),
             }),
-            artifact_globs: self.artifacts.iter().map(|glob| glob.as_str().to_owned()).collect(),
+            artifact_globs: self
+                .artifacts
+                .iter()
+                .map(|glob| glob.as_str().to_owned())
+                .collect(),
             delivery: Some(v1::Delivery {
                 number: self.delivery.number(),
                 queue_max_delivery_count: self.delivery.queue_max(),

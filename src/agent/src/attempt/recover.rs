@@ -68,7 +68,9 @@ async fn recover_one(core: &Arc<Core>, directory: &Path) -> io::Result<Found> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(error),
     };
-    let Some(first) = journal.after(0) else { return Ok(Found::Nothing) };
+    let Some(first) = journal.after(0) else {
+        return Ok(Found::Nothing);
+    };
     let accepted = system_time(first.time).unwrap_or(SystemTime::UNIX_EPOCH);
     let record = Record::load(directory, accepted)?;
     let spool = SpoolReader::open(&directory.join("spool"));
@@ -131,7 +133,10 @@ fn state(
     ];
     AttemptState::replay(
         accepted,
-        happened.into_iter().flatten().map(|(at, kind)| AttemptEvent { at, kind }),
+        happened
+            .into_iter()
+            .flatten()
+            .map(|(at, kind)| AttemptEvent { at, kind }),
     )
 }
 

@@ -28,7 +28,9 @@ pub(crate) async fn sweep(core: &Arc<Core>, now: SystemTime) {
     let Ok(kept) = measured.await else { return };
     let policy = core.config.retention;
     for attempt in doomed(kept, policy.age, policy.bytes, now) {
-        let Some(directory) = core.forget(&attempt) else { continue };
+        let Some(directory) = core.forget(&attempt) else {
+            continue;
+        };
         if let Err(error) = helix_payload::remove_tree(&directory).await {
             tracing::warn!(
                 attempt.id = %attempt,
@@ -55,7 +57,9 @@ fn doomed(mut kept: Vec<Kept>, age: Duration, bytes: u64, now: SystemTime) -> Ve
     let mut total: u64 = kept.iter().map(|attempt| attempt.bytes).sum();
     let mut doomed = Vec::new();
     for attempt in kept {
-        let old = now.duration_since(attempt.ended).is_ok_and(|passed| passed > age);
+        let old = now
+            .duration_since(attempt.ended)
+            .is_ok_and(|passed| passed > age);
         if old || total > bytes {
             total = total.saturating_sub(attempt.bytes);
             doomed.push(attempt.attempt);
@@ -67,7 +71,9 @@ fn doomed(mut kept: Vec<Kept>, age: Duration, bytes: u64, now: SystemTime) -> Ve
 /// Bytes of the files in a directory and its subdirectories; what cannot be
 /// looked at counts nothing.
 fn directory_bytes(directory: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return 0;
+    };
     entries
         .flatten()
         .map(|entry| match entry.metadata() {
@@ -101,7 +107,12 @@ mod tests {
 
     #[test]
     fn attempt_goes_when_it_is_older_than_the_age() {
-        check(vec![kept("young", 1, 9, true), kept("old", 1, 11, false)], 10, 100, &["old"]);
+        check(
+            vec![kept("young", 1, 9, true), kept("old", 1, 11, false)],
+            10,
+            100,
+            &["old"],
+        );
     }
 
     #[test]
@@ -112,12 +123,21 @@ mod tests {
 
     #[test]
     fn oldest_go_until_the_rest_fits() {
-        let all = vec![kept("a", 60, 3, false), kept("b", 60, 2, false), kept("c", 60, 1, false)];
+        let all = vec![
+            kept("a", 60, 3, false),
+            kept("b", 60, 2, false),
+            kept("c", 60, 1, false),
+        ];
         check(all, 10, 70, &["a", "b"]);
     }
 
     #[test]
     fn nothing_goes_while_all_fits() {
-        check(vec![kept("a", 50, 3, false), kept("b", 50, 2, true)], 10, 100, &[]);
+        check(
+            vec![kept("a", 50, 3, false), kept("b", 50, 2, true)],
+            10,
+            100,
+            &[],
+        );
     }
 }

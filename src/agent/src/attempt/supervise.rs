@@ -8,13 +8,11 @@
 use std::io;
 use std::time::Duration;
 
-use helix_exec::{Liveness, ProcessId};
 use helix_exec::control::{Notice, StopReason};
 use helix_exec::spool::SpoolReader;
 use helix_exec::spool::status::{Ended, Ending as Spooled, StartStep, Status, WaitStatus};
-use helix_model::outcome::{
-    CancelledBy, Ending, InfrastructureCause, StartFailure, TimeoutKind,
-};
+use helix_exec::{Liveness, ProcessId};
+use helix_model::outcome::{CancelledBy, Ending, InfrastructureCause, StartFailure, TimeoutKind};
 use helix_proto::agent::v1::{Exited, LeftoverProcess};
 use nix::errno::Errno;
 use tokio::sync::mpsc;
@@ -40,7 +38,13 @@ pub(crate) struct CommandEnd {
 impl CommandEnd {
     /// An end that only the agent knows of.
     pub(crate) fn without_command(ending: Ending) -> Self {
-        Self { ending, exit_code: None, signal: None, elapsed: Duration::ZERO, usage: None }
+        Self {
+            ending,
+            exit_code: None,
+            signal: None,
+            elapsed: Duration::ZERO,
+            usage: None,
+        }
     }
 
     /// An end for which the machinery is to blame.
@@ -55,7 +59,13 @@ impl CommandEnd {
             None => (None, None),
         };
         let ending = ending(&ended.ending, cancelled, program);
-        Self { ending, exit_code, signal, elapsed: ended.elapsed, usage: Some(ended) }
+        Self {
+            ending,
+            exit_code,
+            signal,
+            elapsed: ended.elapsed,
+            usage: Some(ended),
+        }
     }
 
     /// The same in the words of the wire.
@@ -104,7 +114,12 @@ pub(crate) async fn watch(
     program: &str,
     on_start: impl FnOnce(u32),
 ) -> CommandEnd {
-    let mut watched = Watched { attempt, kill_grace, cancelled: None, on_start: Some(on_start) };
+    let mut watched = Watched {
+        attempt,
+        kill_grace,
+        cancelled: None,
+        on_start: Some(on_start),
+    };
     loop {
         match Supervision::connect(&attempt.spool()) {
             Ok(supervision) => watched.listen(supervision, orders).await,
@@ -147,7 +162,11 @@ enum Look {
 impl<S: FnOnce(u32)> Watched<'_, S> {
     fn started(&mut self, command: Option<ProcessId>) {
         if let Some(on_start) = self.on_start.take() {
-            on_start(command.and_then(|pid| u32::try_from(pid.0).ok()).unwrap_or_default());
+            on_start(
+                command
+                    .and_then(|pid| u32::try_from(pid.0).ok())
+                    .unwrap_or_default(),
+            );
         }
     }
 
@@ -156,7 +175,10 @@ impl<S: FnOnce(u32)> Watched<'_, S> {
         // A wish that was passed on over an earlier connection may not have
         // arrived, and repeating it does no harm.
         if self.cancelled.is_some()
-            && supervision.stop(StopReason::Cancel, self.kill_grace).await.is_err()
+            && supervision
+                .stop(StopReason::Cancel, self.kill_grace)
+                .await
+                .is_err()
         {
             return;
         }
@@ -226,36 +248,44 @@ fn rebooted_since(supervisor: &helix_exec::ProcessIdentity) -> bool {
 fn ending(spooled: &Spooled, cancelled: Option<CancelledBy>, program: &str) -> Ending {
     match spooled {
         Spooled::Exited { code } => Ending::Exited(*code),
-        Spooled::Signalled { signal, core_dumped } => {
-            Ending::Signalled { signal: *signal, core_dumped: *core_dumped }
-        }
+        Spooled::Signalled {
+            signal,
+            core_dumped,
+        } => Ending::Signalled {
+            signal: *signal,
+            core_dumped: *core_dumped,
+        },
         Spooled::WallTimeout { limit } => Ending::TimedOut(TimeoutKind::Wall(*limit)),
         Spooled::SilenceTimeout { limit } => Ending::TimedOut(TimeoutKind::Silence(*limit)),
         Spooled::OutputLimit { .. } => Ending::OutputLimit,
         Spooled::Cancelled => Ending::Cancelled {
-            by: cancelled.unwrap_or(CancelledBy::Client { reason: String::new() }),
+            by: cancelled.unwrap_or(CancelledBy::Client {
+                reason: String::new(),
+            }),
         },
         Spooled::Interrupted => Ending::Infrastructure(InfrastructureCause::AgentShutDown),
-        Spooled::CouldNotStart { step, errno, message } => {
-            Ending::CouldNotStart(start_failure(*step, *errno, message, program))
-        }
+        Spooled::CouldNotStart {
+            step,
+            errno,
+            message,
+        } => Ending::CouldNotStart(start_failure(*step, *errno, message, program)),
     }
 }
 
 fn start_failure(step: StartStep, errno: i32, message: &str, program: &str) -> StartFailure {
     let reason = message.to_owned();
     match (step, Errno::from_raw(errno)) {
-        (
-            _,
-            Errno::EAGAIN | Errno::ENOMEM | Errno::ENOSPC | Errno::EMFILE | Errno::ENFILE,
-        ) => StartFailure::NoRoom { reason },
-        (StartStep::Execute, Errno::ENOENT) => {
-            StartFailure::NotFound { program: program.to_owned() }
+        (_, Errno::EAGAIN | Errno::ENOMEM | Errno::ENOSPC | Errno::EMFILE | Errno::ENFILE) => {
+            StartFailure::NoRoom { reason }
         }
+        (StartStep::Execute, Errno::ENOENT) => StartFailure::NotFound {
+            program: program.to_owned(),
+        },
         (StartStep::Execute, Errno::E2BIG) => StartFailure::ArgumentsTooLarge,
-        (StartStep::Execute, _) => {
-            StartFailure::NotExecutable { program: program.to_owned(), reason }
-        }
+        (StartStep::Execute, _) => StartFailure::NotExecutable {
+            program: program.to_owned(),
+            reason,
+        },
         (
             StartStep::Pipes
             | StartStep::WorkingDirectory
@@ -275,8 +305,15 @@ pub(crate) fn never_launched(attempt: &Attempt) -> bool {
     let unanswered = match Supervision::connect(&spool) {
         Ok(_) => false,
         Err(error) => {
-            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+            matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            )
         }
     };
-    unanswered && matches!(SpoolReader::open(&spool).map(|reader| reader.status()), Ok(Ok(None)))
+    unanswered
+        && matches!(
+            SpoolReader::open(&spool).map(|reader| reader.status()),
+            Ok(Ok(None))
+        )
 }

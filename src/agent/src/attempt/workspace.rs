@@ -41,7 +41,9 @@ impl Workspace {
             std::os::unix::fs::symlink(log, layout.console_log()).map_err(WorkspaceError::Link)?;
             Ok::<_, WorkspaceError>(layout)
         });
-        let layout = made.await.map_err(|error| WorkspaceError::Link(io::Error::other(error)))??;
+        let layout = made
+            .await
+            .map_err(|error| WorkspaceError::Link(io::Error::other(error)))??;
         let job = core.jobs.files(&record.identity.job, layout.job());
         Ok(Self { layout, job })
     }

@@ -41,7 +41,11 @@ pub(super) fn read(section: Section<'_>, config: &mut ArtifactsConfig, sources: 
     section.set("file_size", &mut config.file_bytes, value::size(1));
     section.set("total_size", &mut config.total_bytes, value::size(1));
     section.set("files", &mut config.files, whole(1..=1_000_000));
-    section.set("deadline", &mut config.deadline, value::duration(SECOND..=DAY));
+    section.set(
+        "deadline",
+        &mut config.deadline,
+        value::duration(SECOND..=DAY),
+    );
     let url = section.get("url", value::text);
     let mut is_complete = true;
     if let Some(options) = section.section("options") {

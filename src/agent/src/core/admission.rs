@@ -5,12 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use helix_machine::free::{DiskSpace, Memory};
 use helix_model::admission::{AgentSnapshot, Refusal, Standing, decide, refuse_missing};
 use helix_model::capability::Missing;
 use helix_model::outcome::CancelledBy;
 use helix_model::resources::Resources;
 use helix_model::work_item::WorkItem;
-use helix_machine::free::{DiskSpace, Memory};
 
 use super::{Core, State};
 use crate::attempt::{Attempt, Order, Record, drive};
@@ -53,13 +53,17 @@ impl Core {
         let record = Record::of(&work_item, now);
         let (attempt, orders) = self.begin(&record).map_err(AdmitError::StateUnwritable)?;
         let attempt = Arc::new(attempt);
-        state.ledger.adopt(work_item.attempt.clone(), admission.reserve);
+        state
+            .ledger
+            .adopt(work_item.attempt.clone(), admission.reserve);
         state.registry.insert_live(Arc::clone(&attempt));
         let superseded = state.registry.supersede(&attempt.identity);
         drop(state);
 
         for older in superseded {
-            let by = CancelledBy::Superseded { by: work_item.attempt.clone() };
+            let by = CancelledBy::Superseded {
+                by: work_item.attempt.clone(),
+            };
             older.order(Order::Cancel { by, grace: None });
         }
         metrics::counter!("helix_agent_accepted_total").increment(1);
@@ -71,7 +75,13 @@ impl Core {
             "work item accepted"
         );
         drive::accept(self, &attempt, &work_item);
-        let run = drive::run(Arc::clone(self), Arc::clone(&attempt), work_item, record, orders);
+        let run = drive::run(
+            Arc::clone(self),
+            Arc::clone(&attempt),
+            work_item,
+            record,
+            orders,
+        );
         self.tasks.spawn(run);
         self.note_change();
         Ok(attempt)
@@ -141,7 +151,9 @@ impl Core {
             pressure: state.pressure.gauge.level(),
             running: state.registry.live_count(),
             free_by: None,
-            attempts: state.registry.related(&work_item.attempt, &work_item.job, &work_item.id),
+            attempts: state
+                .registry
+                .related(&work_item.attempt, &work_item.job, &work_item.id),
         }
     }
 
@@ -152,8 +164,9 @@ impl Core {
         let memory = Memory::read().map_or(free.memory_bytes, |memory| memory.available_bytes);
         // What was reserved but not written yet still counts as free on the
         // disk, so that the free space of the idle machine is what is shared.
-        let unreserved =
-            state.idle_disk_bytes.saturating_sub(state.ledger.reserved().disk_bytes);
+        let unreserved = state
+            .idle_disk_bytes
+            .saturating_sub(state.ledger.reserved().disk_bytes);
         free.least(Resources {
             slots: free.slots,
             cpu_millis: free.cpu_millis,

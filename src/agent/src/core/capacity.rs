@@ -99,18 +99,27 @@ impl Core {
             .filter_map(|status| {
                 let mut row = v1::Provisioning {
                     capability: status.capability.to_string(),
-                    wanted: status.version.map(|version| version.to_string()).unwrap_or_default(),
+                    wanted: status
+                        .version
+                        .map(|version| version.to_string())
+                        .unwrap_or_default(),
                     time_limit: status.time_limit.try_into().ok(),
                     ..v1::Provisioning::default()
                 };
                 match status.state {
                     Provisioning::Idle => return None,
-                    Provisioning::Running { since, expected_end, .. } => {
+                    Provisioning::Running {
+                        since,
+                        expected_end,
+                        ..
+                    } => {
                         row.state = "RUNNING".to_owned();
                         row.since = Some(since.into());
                         row.expected_end = expected_end.map(Into::into);
                     }
-                    Provisioning::CoolingDown { until, last_error, .. } => {
+                    Provisioning::CoolingDown {
+                        until, last_error, ..
+                    } => {
                         row.state = "COOLING_DOWN".to_owned();
                         row.expected_end = Some(until.into());
                         row.last_error = last_error;

@@ -101,8 +101,16 @@ pub(crate) struct Ground {
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> io::Result<Arc<Self>> {
-        let Parts { config, facts, catalog, provisioners, cache, artifacts, launcher, ground } =
-            parts;
+        let Parts {
+            config,
+            facts,
+            catalog,
+            provisioners,
+            cache,
+            artifacts,
+            launcher,
+            ground,
+        } = parts;
         let default_queue = match config.queues.first() {
             Some(queue) => queue.clone(),
             None => QueueName::new("default").map_err(io::Error::other)?,
@@ -151,7 +159,10 @@ impl Core {
 
     /// What people call the machine.
     pub(crate) fn machine_name(&self) -> &str {
-        self.config.machine_name.as_deref().unwrap_or(&self.facts.host_name)
+        self.config
+            .machine_name
+            .as_deref()
+            .unwrap_or(&self.facts.host_name)
     }
 
     /// The queue of a work item that names none.
@@ -171,13 +182,16 @@ impl Core {
 
     /// Says that something changed that capacity shows.
     pub(crate) fn note_change(&self) {
-        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+        self.changed
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Takes up an attempt that an earlier life of the agent began.
     pub(crate) fn adopt(&self, attempt: &Arc<Attempt>) {
         let mut state = self.lock();
-        state.ledger.adopt(attempt.identity.attempt.clone(), attempt.reserved);
+        state
+            .ledger
+            .adopt(attempt.identity.attempt.clone(), attempt.reserved);
         state.registry.insert_live(Arc::clone(attempt));
         drop(state);
         self.note_change();
@@ -190,7 +204,9 @@ impl Core {
             summary: attempt.summary(),
             ended,
         };
-        self.lock().registry.insert_ended(attempt.identity.clone(), row);
+        self.lock()
+            .registry
+            .insert_ended(attempt.identity.clone(), row);
     }
 
     /// Gives back what an attempt held, once its terminal event is written.
@@ -264,7 +280,9 @@ impl Core {
             Some(Known::Live(attempt)) => match attempt.journal.terminal() {
                 None => Err(problem::not_ended(id)),
                 Some(_) => {
-                    attempt.acknowledge().map_err(|error| problem::state_unwritable(&error))?;
+                    attempt
+                        .acknowledge()
+                        .map_err(|error| problem::state_unwritable(&error))?;
                     self.lock().registry.acknowledged(id);
                     Ok(())
                 }
@@ -296,7 +314,11 @@ impl Core {
     /// The attempts that have ended.
     pub(crate) fn ended(&self) -> Vec<(AttemptId, Ended)> {
         let state = self.lock();
-        state.registry.ended().map(|(id, ended)| (id.clone(), ended.clone())).collect()
+        state
+            .registry
+            .ended()
+            .map(|(id, ended)| (id.clone(), ended.clone()))
+            .collect()
     }
 
     /// Forgets an ended attempt, and says where its history lies.
@@ -305,20 +327,23 @@ impl Core {
     }
 
     /// Begins an attempt: directory, record and journal.
-    fn begin(
-        &self,
-        record: &Record,
-    ) -> io::Result<(Attempt, tokio::sync::mpsc::Receiver<Order>)> {
-        let directory = crate::attempt::create_directory(
-            &self.attempts_directory(),
-            &record.identity.attempt,
-        )?;
-        let saved = record.save(&directory).and_then(|()| Journal::create(&directory));
+    fn begin(&self, record: &Record) -> io::Result<(Attempt, tokio::sync::mpsc::Receiver<Order>)> {
+        let directory =
+            crate::attempt::create_directory(&self.attempts_directory(), &record.identity.attempt)?;
+        let saved = record
+            .save(&directory)
+            .and_then(|()| Journal::create(&directory));
         let journal = saved.inspect_err(|_| {
             // Nobody was told of it, and the next try must not find it in the way.
             let _ = std::fs::remove_dir_all(&directory);
         })?;
-        Ok(Attempt::new(record.identity.clone(), record.reserved(), journal, directory, 0))
+        Ok(Attempt::new(
+            record.identity.clone(),
+            record.reserved(),
+            journal,
+            directory,
+            0,
+        ))
     }
 }
 
@@ -326,7 +351,10 @@ impl Core {
 fn count_end(summary: &AttemptSummary) {
     use helix_proto::agent::v1::attempt_event::Kind;
     use helix_proto::agent::v1::returned::Cause;
-    let kind = summary.terminal_event.as_ref().and_then(|event| event.kind.as_ref());
+    let kind = summary
+        .terminal_event
+        .as_ref()
+        .and_then(|event| event.kind.as_ref());
     let (event, verdict) = match kind {
         Some(Kind::Finished(finished)) => ("finished", finished.verdict.as_ref()),
         Some(Kind::Requeued(requeued)) => ("requeued", requeued.verdict.as_ref()),

@@ -61,7 +61,10 @@ pub(crate) enum Known {
 impl Registry {
     pub(crate) fn insert_live(&mut self, attempt: Arc<Attempt>) {
         let identity = attempt.identity.clone();
-        self.live.insert((identity.accepted, identity.attempt.clone()), Arc::clone(&attempt));
+        self.live.insert(
+            (identity.accepted, identity.attempt.clone()),
+            Arc::clone(&attempt),
+        );
         self.insert(identity, Stage::Live(attempt));
     }
 
@@ -76,7 +79,14 @@ impl Registry {
             .entry((identity.job.clone(), identity.work_item.clone()))
             .or_default()
             .push(id.clone());
-        self.entries.insert(id, Entry { identity, superseded_by: None, stage });
+        self.entries.insert(
+            id,
+            Entry {
+                identity,
+                superseded_by: None,
+                stage,
+            },
+        );
     }
 
     /// Turns a running attempt into one row.
@@ -96,14 +106,20 @@ impl Registry {
 
     /// Notes that the history of an ended attempt is safe elsewhere.
     pub(crate) fn acknowledged(&mut self, id: &AttemptId) {
-        if let Some(Entry { stage: Stage::Ended(ended), .. }) = self.entries.get_mut(id) {
+        if let Some(Entry {
+            stage: Stage::Ended(ended),
+            ..
+        }) = self.entries.get_mut(id)
+        {
             ended.summary.acknowledged = true;
         }
     }
 
     /// Forgets an ended attempt. A running one is not forgotten.
     pub(crate) fn forget(&mut self, id: &AttemptId) -> Option<PathBuf> {
-        let Stage::Ended(ended) = &self.entries.get(id)?.stage else { return None };
+        let Stage::Ended(ended) = &self.entries.get(id)?.stage else {
+            return None;
+        };
         let directory = ended.directory.clone();
         let entry = self.entries.remove(id)?;
         self.by_time.remove(&(entry.identity.accepted, id.clone()));
@@ -170,10 +186,12 @@ impl Registry {
 
     /// The attempts that have ended, in no order.
     pub(crate) fn ended(&self) -> impl Iterator<Item = (&AttemptId, &Ended)> {
-        self.entries.iter().filter_map(|(id, entry)| match &entry.stage {
-            Stage::Live(_) => None,
-            Stage::Ended(ended) => Some((id, ended.as_ref())),
-        })
+        self.entries
+            .iter()
+            .filter_map(|(id, entry)| match &entry.stage {
+                Stage::Live(_) => None,
+                Stage::Ended(ended) => Some((id, ended.as_ref())),
+            })
     }
 
     /// Rows for a list, newest first, behind the place `after`.

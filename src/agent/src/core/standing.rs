@@ -32,7 +32,10 @@ impl Core {
         if state.draining.is_none() {
             let now = SystemTime::now();
             let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            fs::write(self.config.state_directory.join(DRAINING), seconds.to_string())?;
+            fs::write(
+                self.config.state_directory.join(DRAINING),
+                seconds.to_string(),
+            )?;
             state.draining = Some(now);
             tracing::info!(reason, "drain begins");
         }
@@ -96,7 +99,11 @@ impl Core {
             }
             Availability::Offline { reason } => reasons.push(format!(
                 "the machine is offline ({}); remove `{}` to bring it back",
-                if reason.is_empty() { "no reason given" } else { &reason },
+                if reason.is_empty() {
+                    "no reason given"
+                } else {
+                    &reason
+                },
                 self.config.config_root.join(OFFLINE).display()
             )),
         }
@@ -119,7 +126,9 @@ impl Core {
 
     /// Takes in how hard pressed the machine is.
     pub(crate) fn observe_pressure(&self, sample: Option<PressureSample>, now: SystemTime) {
-        let Some(policy) = self.config.pressure else { return };
+        let Some(policy) = self.config.pressure else {
+            return;
+        };
         let mut state = self.lock();
         let before = state.pressure.gauge.level();
         if let Some(sample) = &sample {
@@ -142,14 +151,21 @@ fn offline_reason(config_root: &Path) -> Option<String> {
     fs::symlink_metadata(&path).ok()?;
     let mut bytes = fs::read(&path).unwrap_or_default();
     bytes.truncate(MAX_REASON_BYTES);
-    Some(String::from_utf8_lossy(&bytes).trim().replace(char::is_control, " "))
+    Some(
+        String::from_utf8_lossy(&bytes)
+            .trim()
+            .replace(char::is_control, " "),
+    )
 }
 
 /// Since when an operator has had the agent drained.
 pub(super) fn load_draining(state_directory: &Path) -> io::Result<Option<SystemTime>> {
     match fs::read_to_string(state_directory.join(DRAINING)) {
         Ok(text) => {
-            let seconds = text.trim().parse().map_or(Duration::ZERO, Duration::from_secs);
+            let seconds = text
+                .trim()
+                .parse()
+                .map_or(Duration::ZERO, Duration::from_secs);
             Ok(Some(UNIX_EPOCH + seconds))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -127,8 +127,17 @@ impl Launcher {
     /// Starts the task. Connects when the first request comes.
     pub(crate) fn start(place: Place) -> Self {
         let (requests, receiver) = mpsc::channel(WAITING_REQUESTS);
-        tokio::spawn(Conversation { place, next_number: 1 }.run(receiver));
-        Self { requests, isolation: Arc::new(Isolation::of_this_build()) }
+        tokio::spawn(
+            Conversation {
+                place,
+                next_number: 1,
+            }
+            .run(receiver),
+        );
+        Self {
+            requests,
+            isolation: Arc::new(Isolation::of_this_build()),
+        }
     }
 
     /// What stands between a work item and the rest of the machine.

@@ -58,10 +58,7 @@ impl AgentService for Service {
     type AttachStream = Answers<AttachResponse>;
     type WatchCapacityStream = Answers<WatchCapacityResponse>;
 
-    async fn run(
-        &self,
-        request: Request<RunRequest>,
-    ) -> Result<Response<Self::RunStream>, Status> {
+    async fn run(&self, request: Request<RunRequest>) -> Result<Response<Self::RunStream>, Status> {
         let message = request.into_inner().work_item;
         let work_item = helix_proto::work_item::work_item(message, self.core.default_queue())
             .map_err(|problems| self.refused(&Refusal::BadRequest { problems }))?;
@@ -73,32 +70,42 @@ impl AgentService for Service {
             }
         })?;
         let events = ReceiverStream::new(follow(attempt, 0, 0));
-        Ok(Response::new(Box::pin(
-            events.map(|event| event.map(|event| RunResponse { event: Some(event) })),
-        )))
+        Ok(Response::new(Box::pin(events.map(|event| {
+            event.map(|event| RunResponse { event: Some(event) })
+        }))))
     }
 
     async fn attach(
         &self,
         request: Request<AttachRequest>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let AttachRequest { attempt_id, after_event, console_offset } = request.into_inner();
+        let AttachRequest {
+            attempt_id,
+            after_event,
+            console_offset,
+        } = request.into_inner();
         let attempt = self.core.open(&known_id(&attempt_id)?).await?;
         let (events, bytes) = (attempt.journal.len(), attempt.console_bytes());
         if after_event > events || console_offset > bytes {
-            return Err(problem::out_of_range(after_event, events, console_offset, bytes));
+            return Err(problem::out_of_range(
+                after_event,
+                events,
+                console_offset,
+                bytes,
+            ));
         }
         let events = ReceiverStream::new(follow(attempt, after_event, console_offset));
-        Ok(Response::new(Box::pin(
-            events.map(|event| event.map(|event| AttachResponse { event: Some(event) })),
-        )))
+        Ok(Response::new(Box::pin(events.map(|event| {
+            event.map(|event| AttachResponse { event: Some(event) })
+        }))))
     }
 
     async fn acknowledge(
         &self,
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeResponse>, Status> {
-        self.core.acknowledge(&known_id(&request.into_inner().attempt_id)?)?;
+        self.core
+            .acknowledge(&known_id(&request.into_inner().attempt_id)?)?;
         Ok(Response::new(AcknowledgeResponse {}))
     }
 
@@ -106,14 +113,21 @@ impl AgentService for Service {
         &self,
         request: Request<CancelRequest>,
     ) -> Result<Response<CancelResponse>, Status> {
-        let CancelRequest { attempt_id, grace, reason } = request.into_inner();
+        let CancelRequest {
+            attempt_id,
+            grace,
+            reason,
+        } = request.into_inner();
         let reason = short_text("reason", reason)?;
         let grace = grace.map(|grace| duration("grace", grace)).transpose()?;
         if grace.is_some_and(|grace| grace > MAX_KILL_GRACE) {
             let message = format!("it is longer than {} s", MAX_KILL_GRACE.as_secs());
             return Err(problem::bad_field("grace", &message));
         }
-        let order = Order::Cancel { by: CancelledBy::Client { reason }, grace };
+        let order = Order::Cancel {
+            by: CancelledBy::Client { reason },
+            grace,
+        };
         let already_ended = self.core.order(&known_id(&attempt_id)?, order)?;
         Ok(Response::new(CancelResponse { already_ended }))
     }
@@ -135,7 +149,10 @@ impl AgentService for Service {
             Some(interval) => duration("interval", interval)?,
         };
         if !INTERVALS.contains(&interval) {
-            return Err(problem::bad_field("interval", "it is not within 1 s and 600 s"));
+            return Err(problem::bad_field(
+                "interval",
+                "it is not within 1 s and 600 s",
+            ));
         }
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(watch_capacity(Arc::clone(&self.core), interval, sender));
@@ -146,7 +163,11 @@ impl AgentService for Service {
         &self,
         request: Request<ListAttemptsRequest>,
     ) -> Result<Response<ListAttemptsResponse>, Status> {
-        let ListAttemptsRequest { running_only, page_size, page_token } = request.into_inner();
+        let ListAttemptsRequest {
+            running_only,
+            page_size,
+            page_token,
+        } = request.into_inner();
         let most = match usize::try_from(page_size).unwrap_or(MAX_PAGE) {
             0 => DEFAULT_PAGE,
             size => size.min(MAX_PAGE),
@@ -165,7 +186,10 @@ impl AgentService for Service {
             Some(last) if has_more => page::token(last),
             Some(_) | None => String::new(),
         };
-        Ok(Response::new(ListAttemptsResponse { attempts, next_page_token }))
+        Ok(Response::new(ListAttemptsResponse {
+            attempts,
+            next_page_token,
+        }))
     }
 
     async fn drain(
@@ -173,15 +197,22 @@ impl AgentService for Service {
         request: Request<DrainRequest>,
     ) -> Result<Response<DrainResponse>, Status> {
         let reason = short_text("reason", request.into_inner().reason)?;
-        let running = self.core.drain(&reason).map_err(|error| problem::state_unwritable(&error))?;
-        Ok(Response::new(DrainResponse { running: u32::try_from(running).unwrap_or(u32::MAX) }))
+        let running = self
+            .core
+            .drain(&reason)
+            .map_err(|error| problem::state_unwritable(&error))?;
+        Ok(Response::new(DrainResponse {
+            running: u32::try_from(running).unwrap_or(u32::MAX),
+        }))
     }
 
     async fn resume(
         &self,
         _request: Request<ResumeRequest>,
     ) -> Result<Response<ResumeResponse>, Status> {
-        self.core.resume().map_err(|error| problem::state_unwritable(&error))?;
+        self.core
+            .resume()
+            .map_err(|error| problem::state_unwritable(&error))?;
         let ready = self.core.reasons_not_ready().is_empty();
         Ok(Response::new(ResumeResponse { ready }))
     }
@@ -202,7 +233,9 @@ async fn watch_capacity(
     let mut changes = core.changes();
     loop {
         changes.borrow_and_update();
-        let answer = WatchCapacityResponse { capacity: Some(core.capacity()) };
+        let answer = WatchCapacityResponse {
+            capacity: Some(core.capacity()),
+        };
         if sender.send(Ok(answer)).await.is_err() {
             return;
         }
@@ -229,5 +262,14 @@ fn short_text(field: &str, text: String) -> Result<String, Status> {
         let message = format!("it is longer than {MAX_REASON_CHARS} characters");
         return Err(problem::bad_field(field, &message));
     }
-    Ok(text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect())
+    Ok(text
+        .chars()
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
+        .collect())
 }

@@ -12,9 +12,14 @@ use crate::core::Place;
 
 /// The place of a row.
 pub(super) fn token(row: &AttemptSummary) -> String {
-    let Some(attempt) = &row.attempt else { return String::new() };
+    let Some(attempt) = &row.attempt else {
+        return String::new();
+    };
     let accepted = attempt.accepted.unwrap_or_default();
-    format!("{}.{:09}-{}", accepted.seconds, accepted.nanos, attempt.attempt_id)
+    format!(
+        "{}.{:09}-{}",
+        accepted.seconds, accepted.nanos, attempt.attempt_id
+    )
 }
 
 /// What a token names; nothing if it is none.
@@ -39,7 +44,10 @@ mod tests {
             accepted: Some(accepted.into()),
             ..RunningAttempt::default()
         };
-        let row = AttemptSummary { attempt: Some(attempt), ..AttemptSummary::default() };
+        let row = AttemptSummary {
+            attempt: Some(attempt),
+            ..AttemptSummary::default()
+        };
         let (time, id) = place(&token(&row)).expect("it is one");
         assert_eq!(time, accepted);
         assert_eq!(id.as_str(), "a-b.c-1");
@@ -47,7 +55,17 @@ mod tests {
 
     #[test]
     fn words_that_are_no_tokens_name_nothing() {
-        for word in ["", "-", "x", "1.2", "1-a", "1.1000000000-a", "-1.0-a", "1.0-.a", "99999999999999999999.0-a"] {
+        for word in [
+            "",
+            "-",
+            "x",
+            "1.2",
+            "1-a",
+            "1.1000000000-a",
+            "-1.0-a",
+            "1.0-.a",
+            "99999999999999999999.0-a",
+        ] {
             assert!(place(word).is_none(), "{word}");
         }
         assert!(place(&format!("{}.0-a", u64::MAX)).is_none());

@@ -16,7 +16,10 @@ pub(crate) fn refused(refusal: &Refusal) -> Status {
 
 /// One field of a request that is wrong.
 pub(crate) fn bad_field(path: &str, message: &str) -> Status {
-    let problems = vec![FieldProblem { path: path.to_owned(), message: message.to_owned() }];
+    let problems = vec![FieldProblem {
+        path: path.to_owned(),
+        message: message.to_owned(),
+    }];
     refused(&Refusal::BadRequest { problems })
 }
 

@@ -315,7 +315,9 @@ fn read_id(file: File) -> io::Result<String> {
 /// The names that a directory of `id` can have, the first one first.
 fn names(id: &str) -> impl Iterator<Item = OsString> {
     let digits = digits(id);
-    LENGTHS.into_iter().map(move |length| OsString::from(&digits[..length]))
+    LENGTHS
+        .into_iter()
+        .map(move |length| OsString::from(&digits[..length]))
 }
 
 fn digits(id: &str) -> String {

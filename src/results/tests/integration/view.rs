@@ -41,9 +41,11 @@ fn view_begins_with_failures_and_ends_with_counts() {
 
 #[test]
 fn view_says_what_it_leaves_out() {
-    let mut limits = TallyLimits::default();
-    limits.failures = 1;
-    limits.problems = 1;
+    let limits = TallyLimits {
+        failures: 1,
+        problems: 1,
+        ..TallyLimits::default()
+    };
     let options = ViewOptions {
         stack_lines: 1,
         colour: Colour::Always,
