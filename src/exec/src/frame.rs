@@ -3,8 +3,8 @@
 //! The length is four bytes, most significant first, and counts the JSON alone. There is no
 //! version in a frame: a message that a peer does not know is an error of that peer.
 //!
-//! [`encode`] and [`Decoder`] do no I/O, so that any event loop can drive them; [`read`] and
-//! [`write`] are for blocking sockets.
+//! [`encode`] and [`Decoder`] do no I/O, so that any event loop can drive them; [`read()`] and
+//! [`write()`] are for blocking sockets.
 
 use std::io::{self, Read, Write};
 

@@ -35,7 +35,7 @@ use sha2::{Digest, Sha256};
 const DIGITS: usize = 8;
 /// How many digits a name can have. Few, as each is looked for when a directory is
 /// made.
-const LENGTHS: [usize; 4] = [DIGITS, 10, 16, 64];
+const LENGTHS: [usize; 5] = [DIGITS, 10, 12, 14, 64];
 /// The file that says whose directory it is.
 const ID: &str = "id";
 /// Open to everybody for passing through: a work item runs as another user.
