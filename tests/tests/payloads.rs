@@ -245,6 +245,21 @@ async fn commit_of_a_repository_is_checked_out_and_not_the_newest() {
         .run(with_payload("cat source/file", source(&commit)))
         .await;
     assert_eq!(seen.stdout, b"first\n", "{}", seen.text());
+
+    // Shared by the job, into a root where another payload lies already.
+    let first = Payload {
+        destination: String::new(),
+        ..source(&commit)
+    };
+    let newest = git(&repository, &["rev-parse", "HEAD"]);
+    let item = WorkItem {
+        correlation_payloads: vec![source(&newest), first],
+        ..shell("cd \"$HELIX_CORRELATION_PAYLOAD\"; cat file source/file; ls -A")
+    };
+    let seen = agent.run(item).await;
+    let text = String::from_utf8_lossy(&seen.stdout).into_owned();
+    assert_eq!(text, "first\nsecond\nfile\nsource\n", "{}", seen.text());
+
     let missing = "0123456789012345678901234567890123456789";
     let seen = agent.run(with_payload("true", source(missing))).await;
     let (_, message) = payload_failure(&seen);

@@ -281,6 +281,7 @@ impl Drive {
     async fn conclude(&mut self, workspace: Option<Workspace>, mut end: CommandEnd) {
         let began = Instant::now();
         self.attempt.set_state(AttemptState::Collecting);
+        self.core.note_change();
         if !self.attempt.journal.has_exited() {
             self.attempt.record(Kind::Exited(end.event()));
         }

@@ -8,11 +8,14 @@ use helix_model::outcome::PayloadFault;
 use helix_model::work_item::{Payload, PayloadSource, Submodules};
 use helix_payload::{
     ArchiveSource, GitOptions, GitSource, GitTransport, Kind, Request, Scope, Sha256, TreeLimits,
-    UnpackLimits, UnpackOptions, checkout, place_tree, unpack,
+    UnpackLimits, UnpackOptions, checkout, place_tree, remove_tree, unpack,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
+
+/// Where a commit is checked out, beside the directory that it goes to.
+const CHECKOUT: &str = "g";
 
 /// Brings payloads for the work items of one job.
 pub(super) struct Fetcher<'drive> {
@@ -73,9 +76,25 @@ impl<'drive> Fetcher<'drive> {
                         Submodules::Fetch => helix_payload::Submodules::Recurse,
                     },
                 };
-                checkout(&source, &destination, &self.git_options(), self.stop).await?;
+                self.check_out(&source, root, &destination).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Checks a commit out beside `root` and copies it to `destination`, where
+    /// other payloads may lie already.
+    async fn check_out(
+        &self,
+        source: &GitSource,
+        root: &Path,
+        destination: &Path,
+    ) -> Result<(), FetchError> {
+        let beside = root.with_file_name(CHECKOUT);
+        remove_tree(&beside).await?;
+        checkout(source, &beside, &self.git_options(), self.stop).await?;
+        self.place(&beside, destination).await?;
+        remove_tree(&beside).await?;
         Ok(())
     }
 
@@ -133,7 +152,7 @@ impl FetchError {
     pub(super) fn is_disk_full(&self) -> bool {
         match self {
             Self::Source(_) => false,
-            Self::Bring(error) => matches!(error, helix_payload::Error::DiskFull { .. }),
+            Self::Bring(error) => error.is_out_of_space(),
         }
     }
 }

@@ -91,11 +91,16 @@ impl Preparation<'_> {
             let cause = match outcome {
                 Ok(Ok(())) => None,
                 Ok(Err(cause)) => Some(cause),
-                Err(_) => Some(InfrastructureCause::Payload {
-                    payload: "all".to_owned(),
-                    fault: PayloadFault::Transport,
-                    reason: format!("they were not here after {} s", deadline.as_secs()),
-                }),
+                Err(_) => {
+                    // What unpacks on another thread must not go on in
+                    // directories that are about to be removed.
+                    stop.cancel();
+                    Some(InfrastructureCause::Payload {
+                        payload: "all".to_owned(),
+                        fault: PayloadFault::Transport,
+                        reason: format!("they were not here after {} s", deadline.as_secs()),
+                    })
+                }
             };
             if let Some(cause) = cause {
                 return Err(NotPrepared::Failed {
