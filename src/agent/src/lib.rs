@@ -1,8 +1,8 @@
 //! The Helix worker agent: accepts work items, runs them, judges them.
 //!
 //! [`Agent::start`] is the whole of it; `main.rs` adds a command line. Inside,
-//! start at [`core`] (what is shared and decided) and [`attempt`] (what becomes
-//! of one work item); [`service`] is the wire, [`launcher`] the way to processes.
+//! start at `core` (what is shared and decided) and `attempt` (what becomes
+//! of one work item); `service` is the wire, `launcher` the way to processes.
 //! The rules are not here but in `helix-model`.
 #![forbid(unsafe_code)]
 

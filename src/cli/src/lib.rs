@@ -5,7 +5,7 @@
 //! person or to a program that reads `--json`. Only `helix up` starts an agent,
 //! in this very process, for a machine where nothing is set up.
 //!
-//! Start reading at [`arguments`], then `commands::run`, which uses everything
+//! Start reading at `arguments`, then `commands::run`, which uses everything
 //! else. Rules without input and output are in `client::cursor` (what was seen),
 //! `queue` (who is next) and `render` (events to text).
 

@@ -84,7 +84,7 @@ pub struct LogTarget {
 impl LogTarget {
     /// What the command line (`format`) and the process's environment ask for.
     ///
-    /// A filter that is not Unicode is passed on damaged, so that [`init`](crate::init) complains
+    /// A filter that is not Unicode is passed on damaged, so that `init` complains
     /// about it.
     #[must_use]
     pub fn from_environment(program: &'static str, format: LogFormat) -> Self {

@@ -1,7 +1,7 @@
 //! What became of an attempt, and what follows from it.
 //!
 //! Three things are kept apart: how the command ended ([`Ending`]), whether the work item passed
-//! ([`Verdict`]), and what happens to it next ([`Disposition`]). [`judge`] is the only way from the
+//! ([`Verdict`]), and what happens to it next ([`Disposition`]). [`judge()`] is the only way from the
 //! first to the others.
 
 mod ending;

@@ -82,7 +82,7 @@ enum Activity {
     Idle,
 }
 
-/// What is wanted of [`State::evict`].
+/// What is wanted of eviction.
 #[derive(Clone, Copy, Debug)]
 enum Goal {
     /// This much more fits.

@@ -2,7 +2,7 @@
 //!
 //! The table of reasons, codes and metadata stands in
 //! `proto/helix/agent/v1/agent_service.proto`; what keeps a status within what clients take as a
-//! header, in [`size`].
+//! header, in `size`.
 
 mod metadata;
 mod size;
