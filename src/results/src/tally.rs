@@ -206,7 +206,13 @@ impl Tally {
         stop: &dyn Fn() -> bool,
     ) -> Result<ReadReport, ReadError> {
         let result = read(input, file, limits, stop, self);
-        match &result {
+        self.file_ended(&result);
+        result
+    }
+
+    /// Counts a file that was read through another sink in front of this one. [`Tally::add_file`] does so itself.
+    pub fn file_ended(&mut self, result: &Result<ReadReport, ReadError>) {
+        match result {
             Ok(report) => {
                 self.files_read += 1;
                 if report.end != ReadEnd::Complete {
@@ -225,7 +231,22 @@ impl Tally {
                 }
             }
         }
-        result
+    }
+
+    /// Counts a case that stays with the caller.
+    pub fn add(&mut self, case: &TestCase) {
+        self.counts.add(case);
+        if case.outcome.is_failure() {
+            if self.failures.len() < self.limits.failures {
+                self.failures.push(self.brief(case));
+            }
+        } else if case.is_flaky() && self.flaky.len() < self.limits.flaky {
+            self.flaky.push(self.brief(case));
+        }
+        if let Some(duration) = case.duration {
+            self.duration = self.duration.saturating_add(duration);
+            self.note_slow(case, duration);
+        }
     }
 
     /// How many cases ended in which way.
@@ -353,18 +374,7 @@ impl Sink for Tally {
     }
 
     fn case(&mut self, case: TestCase) -> ControlFlow<()> {
-        self.counts.add(&case);
-        if case.outcome.is_failure() {
-            if self.failures.len() < self.limits.failures {
-                self.failures.push(self.brief(&case));
-            }
-        } else if case.is_flaky() && self.flaky.len() < self.limits.flaky {
-            self.flaky.push(self.brief(&case));
-        }
-        if let Some(duration) = case.duration {
-            self.duration = self.duration.saturating_add(duration);
-            self.note_slow(&case, duration);
-        }
+        self.add(&case);
         ControlFlow::Continue(())
     }
 

@@ -84,7 +84,7 @@ fn decimal(text: &[u8], comma: Comma, scale: i32) -> Option<Duration> {
                 // Thirty digits hold every duration there is; more of them only move the mark.
                 if value < 10_u128.pow(30) {
                     value = value * 10 + u128::from(byte - b'0');
-                    power -= i32::from(behind_mark);
+                    power = power.saturating_sub(i32::from(behind_mark));
                 } else if !behind_mark {
                     power = power.checked_add(1)?;
                 }
@@ -311,7 +311,7 @@ fn days_of(date: &str) -> Option<i64> {
     Some(year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468)
 }
 
-/// An instant in ISO 8601, in UTC, with milliseconds.
+/// An instant in ISO 8601, in UTC, with milliseconds, and with nanoseconds where it has any.
 pub(crate) fn iso(timestamp: Timestamp) -> String {
     let millis = timestamp.unix_nanos.div_euclid(1_000_000);
     let (days, in_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
@@ -330,10 +330,13 @@ pub(crate) fn iso(timestamp: Timestamp) -> String {
     };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hours, minutes, rest) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day % 60_000);
+    let mut fraction = format!("{:09}", timestamp.unix_nanos.rem_euclid(1_000_000_000));
+    if fraction.ends_with("000000") {
+        fraction.truncate(3);
+    }
     format!(
-        "{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{:02}.{:03}Z",
-        rest / 1000,
-        rest % 1000
+        "{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{:02}.{fraction}Z",
+        rest / 1000
     )
 }
 
@@ -366,6 +369,7 @@ mod tests {
             ("12,5", 12_500_000_000),
             ("00:00:01.5000000", 1_500_000_000),
             ("1e-999999999", 0),
+            ("0.00000000000000000000e-2147483648", 0),
         ] {
             assert_eq!(
                 nanos(seconds(text.as_bytes(), Comma::Groups)),

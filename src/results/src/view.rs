@@ -15,6 +15,8 @@ pub struct ViewOptions {
     pub stack_lines: usize,
     /// Whether to mark words with colours of the terminal. Default never.
     pub colour: Colour,
+    /// Where problems are told. Default in the view.
+    pub problems: ProblemList,
 }
 
 impl Default for ViewOptions {
@@ -23,8 +25,18 @@ impl Default for ViewOptions {
             message_lines: 20,
             stack_lines: 20,
             colour: Colour::Never,
+            problems: ProblemList::Shown,
         }
     }
+}
+
+/// Whether a view lists what was wrong with the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProblemList {
+    /// It does.
+    Shown,
+    /// The caller tells it elsewhere, see [`problem_lines`].
+    Elsewhere,
 }
 
 /// Whether a view carries colours.
@@ -57,8 +69,27 @@ pub fn write_view(tally: &Tally, options: &ViewOptions, out: &mut dyn Write) -> 
     view.failures(tally)?;
     view.flaky(tally)?;
     view.slowest(tally)?;
-    view.problems(tally)?;
+    if options.problems == ProblemList::Shown {
+        view.problems(tally)?;
+    }
     view.counts(tally)
+}
+
+/// What was wrong with the files, a line each, safe to print: the file, line and column, and what was lost.
+#[must_use]
+pub fn problem_lines(tally: &Tally) -> Vec<String> {
+    let problems = tally.problems().iter().map(ToString::to_string);
+    let mut lines: Vec<String> = tally
+        .unread()
+        .iter()
+        .cloned()
+        .chain(problems)
+        .map(|line| printable_line(&line, 1000))
+        .collect();
+    if tally.problems_dropped() > 0 {
+        lines.push(format!("and {} more", tally.problems_dropped()));
+    }
+    lines
 }
 
 struct View<'a> {
@@ -133,19 +164,14 @@ impl View<'_> {
     }
 
     fn problems(&mut self, tally: &Tally) -> fmt::Result {
-        if tally.unread().is_empty() && tally.problems().is_empty() {
+        let lines = problem_lines(tally);
+        if lines.is_empty() {
             return Ok(());
         }
         self.word("PROBLEMS", Paint::Yellow)?;
         writeln!(self.out)?;
-        for line in tally.unread() {
-            writeln!(self.out, "  {}", printable_line(line, 1000))?;
-        }
-        for problem in tally.problems() {
-            writeln!(self.out, "  {}", printable_line(&problem.to_string(), 1000))?;
-        }
-        if tally.problems_dropped() > 0 {
-            writeln!(self.out, "  and {} more", tally.problems_dropped())?;
+        for line in lines {
+            writeln!(self.out, "  {line}")?;
         }
         writeln!(self.out)
     }

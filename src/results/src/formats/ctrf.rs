@@ -1,10 +1,10 @@
 //! Common Test Report Format: one JSON document, tests in `results.tests`.
 
-use crate::formats::ctrf_outcome::outcome_of;
+use crate::formats::ctrf_outcome::{outcome_of, status_of};
 use crate::json::document::{Scalar, ValueReader};
 use crate::model::{
-    Attachment, AttachmentBody, Attempt, Evidence, Flakiness, Outcome, Part, SourceLocation,
-    TestCase, Trait,
+    Attachment, AttachmentBody, Attempt, Evidence, Flakiness, Origin, Outcome, Part,
+    SourceLocation, TestCase, Trait,
 };
 use crate::session::{Session, join_text, number};
 use crate::text::{as_u64, printable_line};
@@ -29,8 +29,16 @@ pub(crate) enum Node {
     Attachment,
     Steps,
     Step,
-    Extra,
+    Extra(ExtraOf),
     Other,
+}
+
+/// What an `extra` object adds to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExtraOf {
+    Test,
+    Attempt,
+    Step,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,10 +74,16 @@ struct Draft {
     file: String,
     line: Option<u64>,
     retries: Option<u64>,
-    attempt: Option<(String, Attempt)>,
+    attempt: Option<AttemptDraft>,
     attachment: Option<Attachment>,
     /// The step that is read, if it found room.
     step: Option<usize>,
+}
+
+struct AttemptDraft {
+    status: String,
+    raw_status: String,
+    attempt: Attempt,
 }
 
 impl ValueReader for Ctrf {
@@ -102,11 +116,17 @@ impl ValueReader for Ctrf {
                     evidence: Evidence::default(),
                 };
                 if let Some(draft) = &mut self.draft {
-                    draft.attempt = Some((String::new(), attempt));
+                    draft.attempt = Some(AttemptDraft {
+                        status: String::new(),
+                        raw_status: String::new(),
+                        attempt,
+                    });
                 }
                 Node::Attempt
             }
-            (Some(Node::Test), b"extra") => Node::Extra,
+            (Some(Node::Test), b"extra") => Node::Extra(ExtraOf::Test),
+            (Some(Node::Attempt), b"extra") => Node::Extra(ExtraOf::Attempt),
+            (Some(Node::Step), b"extra") => Node::Extra(ExtraOf::Step),
             (Some(Node::Test), b"steps") => Node::Steps,
             (Some(Node::Steps), _) => {
                 self.open_step(session);
@@ -145,7 +165,7 @@ impl ValueReader for Ctrf {
             Node::Test => self.test_scalar(key, value, session),
             Node::Attempt => self.attempt_scalar(key, value, session),
             Node::Step => self.step_scalar(key, value, session),
-            Node::Extra => self.extra_scalar(key, value, session),
+            Node::Extra(of) => self.extra_scalar(of, key, value, session),
             Node::List(list) => self.list_scalar(list, key, value, session),
             Node::Output(owner, stream) => {
                 if let (Some(evidence), Scalar::Text(text)) = (self.evidence(owner), value) {
@@ -191,10 +211,10 @@ impl ValueReader for Ctrf {
             }
             Node::Attempt => {
                 if let Some(draft) = &mut self.draft
-                    && let Some((status, mut attempt)) = draft.attempt.take()
+                    && let Some(mut read) = draft.attempt.take()
                 {
-                    attempt.outcome = outcome_of(&status, "");
-                    session.push_entry(&mut draft.case.attempts, attempt);
+                    read.attempt.outcome = outcome_of(&read.status, &read.raw_status);
+                    session.push_entry(&mut draft.case.attempts, read.attempt);
                 }
             }
             Node::Attachment => {
@@ -227,7 +247,7 @@ impl Ctrf {
             Owner::Attempt => draft
                 .attempt
                 .as_mut()
-                .map(|(_, attempt)| &mut attempt.evidence),
+                .map(|read| &mut read.attempt.evidence),
         }
     }
 
@@ -260,7 +280,10 @@ impl Ctrf {
 
     fn attempt_scalar(&mut self, key: &[u8], value: Scalar<'_>, session: &mut Session<'_>) {
         let Some(draft) = &mut self.draft else { return };
-        let Some((status, attempt)) = &mut draft.attempt else {
+        let Some(AttemptDraft {
+            status, attempt, ..
+        }) = &mut draft.attempt
+        else {
             return;
         };
         match (key, value) {
@@ -304,13 +327,45 @@ impl Ctrf {
         }
     }
 
-    fn extra_scalar(&mut self, key: &[u8], value: Scalar<'_>, session: &mut Session<'_>) {
-        if let (Some(draft), Scalar::Text(text)) = (&mut self.draft, value) {
-            match key {
-                b"class" => draft.case.class = session.captured_name(text).into(),
-                b"method" => draft.case.method = session.captured_name(text),
-                _ => {}
+    fn extra_scalar(
+        &mut self,
+        of: ExtraOf,
+        key: &[u8],
+        value: Scalar<'_>,
+        session: &mut Session<'_>,
+    ) {
+        let Some(draft) = &mut self.draft else { return };
+        match (of, key, value) {
+            (ExtraOf::Test, b"synthesised", Scalar::Bool(true)) => {
+                draft.case.origin = Origin::Synthesised
             }
+            (ExtraOf::Test, b"class", Scalar::Text(text)) => {
+                draft.case.class = session.captured_name(text).into()
+            }
+            (ExtraOf::Test, b"method", Scalar::Text(text)) => {
+                draft.case.method = session.captured_name(text)
+            }
+            (ExtraOf::Test, b"kind", Scalar::Text(text)) => {
+                draft.case.evidence.kind = session.captured_name(text)
+            }
+            (ExtraOf::Attempt, b"kind", Scalar::Text(text)) => {
+                if let Some(attempt) = &mut draft.attempt {
+                    attempt.attempt.evidence.kind = session.captured_name(text);
+                }
+            }
+            (ExtraOf::Attempt, b"rawStatus", Scalar::Text(text)) => {
+                if let Some(attempt) = &mut draft.attempt {
+                    attempt.raw_status = session.captured_name(text);
+                }
+            }
+            (ExtraOf::Step, b"rawStatus", Scalar::Text(text)) => {
+                let raw = session.captured_name(text);
+                let step = draft.step.and_then(|place| draft.case.parts.get_mut(place));
+                if let Some(step) = step {
+                    step.outcome = outcome_of(status_of(step.outcome), &raw);
+                }
+            }
+            _ => {}
         }
     }
 

@@ -374,17 +374,25 @@ fn properties_in_output(case: &mut TestCase, session: &mut Session<'_>) {
                     media_type: None,
                     body,
                 };
-                session.push_entry(&mut case.attachments, attachment);
+                push_new(&mut case.attachments, attachment, session);
             } else if let Some((name, value)) =
                 between(line, "[[PROPERTY|").and_then(|text| text.split_once('='))
             {
                 let name = session.plain_name(name.as_bytes());
                 let value = session.plain_name(value.as_bytes());
-                session.push_entry(&mut case.traits, Trait { name, value });
+                push_new(&mut case.traits, Trait { name, value }, session);
             }
         }
     }
     case.evidence.stdout = output;
+}
+
+/// Adds what the elements of the case have not told already, as they have where the file was made from another
+/// one whose output is carried along.
+fn push_new<T: PartialEq>(list: &mut Vec<T>, entry: T, session: &mut Session<'_>) {
+    if !list.contains(&entry) {
+        session.push_entry(list, entry);
+    }
 }
 
 fn between<'t>(line: &'t str, opening: &str) -> Option<&'t str> {

@@ -1,16 +1,22 @@
 //! Writes CTRF.
 //!
-//! The format has no place for the text of attachments and no word for most outcomes; the exact one stands in
-//! `rawStatus`. Class and method stand in `extra`. The summary comes last, when it is known.
+//! The format has no word for most outcomes and no place for some of what is known. The exact outcome stands in
+//! `rawStatus`, and what else there is in `extra`, which is made for this: class, method, the type of a failure,
+//! and whether the case was synthesised. The summary comes last, when it is known.
+//!
+//! What it cannot carry: a missing duration (it must be a number, so that it is 0), parts of a second beyond those
+//! of a millisecond in times of day, levels, durations and texts of parts, attachments that are no file, the
+//! missing type of one that is, the order between tags and other traits, and the place in the result file.
 
 use std::io;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::formats::ctrf_outcome::status_of;
 use crate::model::{
-    Attachment, AttachmentBody, Attempt, Part, TestCase, TestRun, Timestamp, Trait,
+    Attachment, AttachmentBody, Attempt, Origin, Part, TestCase, TestRun, Timestamp, Trait,
 };
 use crate::sink::Sink;
 use crate::tally::Counts;
@@ -154,6 +160,15 @@ struct RetryAttempt<'c> {
     stdout: Vec<&'c str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     stderr: Vec<&'c str>,
+    extra: AttemptExtra<'c>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AttemptExtra<'c> {
+    raw_status: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    kind: &'c str,
 }
 
 #[derive(Serialize)]
@@ -168,6 +183,13 @@ struct File<'c> {
 struct Step<'c> {
     name: &'c str,
     status: &'static str,
+    extra: StepExtra,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StepExtra {
+    raw_status: &'static str,
 }
 
 #[derive(Serialize)]
@@ -176,11 +198,18 @@ struct Extra<'c> {
     class: &'c str,
     #[serde(skip_serializing_if = "str::is_empty")]
     method: &'c str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    kind: &'c str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    synthesised: Option<bool>,
 }
 
 impl Extra<'_> {
     fn is_empty(&self) -> bool {
-        self.class.is_empty() && self.method.is_empty()
+        self.class.is_empty()
+            && self.method.is_empty()
+            && self.kind.is_empty()
+            && self.synthesised.is_none()
     }
 }
 
@@ -210,9 +239,7 @@ impl<'c> Test<'c> {
             name: &case.name,
             status: status_of(case.outcome),
             raw_status: case.outcome.as_str(),
-            duration: case
-                .duration
-                .map_or(0.0, |duration| duration.as_secs_f64() * 1e3),
+            duration: case.duration.map_or(0.0, fractional_milliseconds),
             start: case.started.map(milliseconds),
             suite: if case.suite.is_empty() {
                 Vec::new()
@@ -243,6 +270,8 @@ impl<'c> Test<'c> {
             extra: Extra {
                 class: &case.class,
                 method: &case.method,
+                kind: &evidence.kind,
+                synthesised: (case.origin == Origin::Synthesised).then_some(true),
             },
         }
     }
@@ -253,14 +282,16 @@ impl<'c> RetryAttempt<'c> {
         Self {
             attempt: index + 1,
             status: status_of(attempt.outcome),
-            duration: attempt
-                .duration
-                .map(|duration| duration.as_secs_f64() * 1e3),
+            duration: attempt.duration.map(fractional_milliseconds),
             start: attempt.started.map(milliseconds),
             message: attempt.evidence.message.as_str(),
             trace: attempt.evidence.stack.as_str(),
             stdout: chunks(attempt.evidence.stdout.as_str()),
             stderr: chunks(attempt.evidence.stderr.as_str()),
+            extra: AttemptExtra {
+                raw_status: attempt.outcome.as_str(),
+                kind: &attempt.evidence.kind,
+            },
         }
     }
 }
@@ -288,6 +319,9 @@ impl<'c> Step<'c> {
         Self {
             name: &part.name,
             status: status_of(part.outcome),
+            extra: StepExtra {
+                raw_status: part.outcome.as_str(),
+            },
         }
     }
 }
@@ -307,6 +341,15 @@ fn chunks(text: &str) -> Vec<&str> {
     } else {
         vec![text]
     }
+}
+
+/// Exact to the nanosecond up to 100 days.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "longer durations lose less than a microsecond"
+)]
+fn fractional_milliseconds(duration: Duration) -> f64 {
+    duration.as_nanos() as f64 / 1e6
 }
 
 fn milliseconds(timestamp: Timestamp) -> i64 {

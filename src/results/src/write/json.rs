@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 
 use crate::model::{
-    Attachment, AttachmentBody, Attempt, Evidence, Origin, Part, TestCase, TestRun,
+    Attachment, AttachmentBody, Attempt, Evidence, Flakiness, Origin, Part, TestCase, TestRun,
 };
 use crate::problem::Problem;
 use crate::sink::Sink;
@@ -122,6 +122,7 @@ enum Line<'c> {
 struct Case<'c> {
     file: &'c str,
     line: u64,
+    column: u64,
     #[serde(skip_serializing_if = "str::is_empty")]
     suite: &'c str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -134,6 +135,8 @@ struct Case<'c> {
     raw_outcome: &'c str,
     synthesised: bool,
     flaky: bool,
+    /// Whether the file itself says so, be there attempts or not.
+    stated_flaky: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,6 +176,8 @@ struct AttemptView<'c> {
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_unix_ns: Option<i64>,
     #[serde(flatten)]
     texts: Texts<'c>,
 }
@@ -184,6 +189,8 @@ struct PartView<'c> {
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_unix_ns: Option<i64>,
     #[serde(flatten)]
     texts: Texts<'c>,
 }
@@ -200,6 +207,9 @@ struct AttachmentView<'c> {
     text: Option<&'c str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     base64: Option<&'c str>,
+    /// The size of a content that was not kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_not_kept: Option<u64>,
 }
 
 impl<'c> Case<'c> {
@@ -207,6 +217,7 @@ impl<'c> Case<'c> {
         Self {
             file,
             line: case.position.line,
+            column: case.position.column,
             suite: &case.suite,
             class: &case.class,
             method: &case.method,
@@ -215,6 +226,7 @@ impl<'c> Case<'c> {
             raw_outcome: &case.raw_outcome,
             synthesised: case.origin == Origin::Synthesised,
             flaky: case.is_flaky(),
+            stated_flaky: case.flakiness == Flakiness::Stated,
             duration_ns: case.duration.map(nanos),
             started_unix_ns: case.started.map(|started| started.unix_nanos),
             texts: Texts::of(&case.evidence),
@@ -252,6 +264,7 @@ impl<'c> AttemptView<'c> {
         Self {
             outcome: attempt.outcome.as_str(),
             duration_ns: attempt.duration.map(nanos),
+            started_unix_ns: attempt.started.map(|started| started.unix_nanos),
             texts: Texts::of(&attempt.evidence),
         }
     }
@@ -264,6 +277,7 @@ impl<'c> PartView<'c> {
             name: &part.name,
             outcome: part.outcome.as_str(),
             duration_ns: part.duration.map(nanos),
+            started_unix_ns: part.started.map(|started| started.unix_nanos),
             texts: Texts::of(&part.evidence),
         }
     }
@@ -277,12 +291,13 @@ impl<'c> AttachmentView<'c> {
             path: None,
             text: None,
             base64: None,
+            bytes_not_kept: None,
         };
         match &attachment.body {
             AttachmentBody::Path(path) => view.path = Some(path),
             AttachmentBody::Text(text) => view.text = Some(text.as_str()),
             AttachmentBody::Base64(text) => view.base64 = Some(text),
-            AttachmentBody::TooLarge { .. } => {}
+            AttachmentBody::TooLarge { bytes } => view.bytes_not_kept = Some(*bytes),
         }
         view
     }

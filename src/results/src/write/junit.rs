@@ -1,8 +1,11 @@
 //! Writes JUnit XML.
 //!
-//! The format has no place for parts of a test, for the text of attachments, or for the exact outcome of an
-//! attempt; these are left out. Totals are left out too: they would have to stand before what they count, and
-//! readers count for themselves.
+//! The format has no place for parts of a test, its method, attachments that are no file (and of files for more than
+//! the path), the message of a test that passed, attempts that did not fail, a test said to be flaky without its attempts, or what the record
+//! was made of; these are left out. An unknown outcome becomes an error of the type `unknown outcome`, a time-out a
+//! failure of the type `test timeout`. A failure without message gets the first line of its stack for one when it
+//! is read again, and characters that XML 1.0 forbids become visible escapes. Totals are left out too: they would
+//! have to stand before what they count, and readers count for themselves.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -167,6 +170,7 @@ impl<W: io::Write> JUnitWriter<W> {
         let evidence = &attempt.evidence;
         let kind = match attempt.outcome {
             Outcome::TimedOut => "test timeout",
+            Outcome::Unknown => "unknown outcome",
             _ => &evidence.kind,
         };
         self.output.put(format_args!("      <{element}"));
@@ -180,18 +184,19 @@ impl<W: io::Write> JUnitWriter<W> {
             "><stackTrace>{}</stackTrace>",
             ElementText(evidence.stack.as_str())
         ));
-        self.streams(evidence);
+        // Any white space between would become its text.
+        self.streams(evidence, "");
         self.output.put(format_args!("</{element}>\n"));
     }
 
-    fn streams(&mut self, evidence: &Evidence) {
+    fn streams(&mut self, evidence: &Evidence, end: &str) {
         for (element, text) in [
             ("system-out", &evidence.stdout),
             ("system-err", &evidence.stderr),
         ] {
             if !text.is_empty() {
                 self.output.put(format_args!(
-                    "<{element}>{}</{element}>\n",
+                    "<{element}>{}</{element}>{end}",
                     ElementText(text.as_str())
                 ));
             }
@@ -205,16 +210,17 @@ impl<W: io::Write> Sink for JUnitWriter<W> {
         self.case_start(&case);
         self.properties(&case);
         self.verdict(&case);
-        for attempt in &case.attempts {
+        let failed = |attempt: &&Attempt| attempt.outcome.is_failure();
+        for attempt in case.attempts.iter().filter(failed) {
             let element = match (case.outcome, attempt.outcome) {
-                (Outcome::Passed, Outcome::Errored) => "flakyError",
+                (Outcome::Passed, Outcome::Errored | Outcome::Unknown) => "flakyError",
                 (Outcome::Passed, _) => "flakyFailure",
-                (_, Outcome::Errored) => "rerunError",
+                (_, Outcome::Errored | Outcome::Unknown) => "rerunError",
                 (_, _) => "rerunFailure",
             };
             self.attempt(element, attempt);
         }
-        self.streams(&case.evidence);
+        self.streams(&case.evidence, "\n");
         self.output.put(format_args!("    </testcase>\n"));
         self.output.flow()
     }

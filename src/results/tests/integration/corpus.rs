@@ -14,7 +14,7 @@ use helix_results::{Collector, Limits, Origin, Outcome, ReadError, ReadReport, T
     clippy::print_stderr,
     reason = "whoever runs the tests must see that these did not"
 )]
-fn corpus() -> Option<PathBuf> {
+pub(crate) fn corpus() -> Option<PathBuf> {
     match std::env::var_os("HELIX_TEST_CORPUS") {
         Some(root) => Some(Path::new(&root).join("test-results")),
         None => {

@@ -3,7 +3,9 @@
 mod corpus;
 mod hostile;
 mod random;
+mod round_trips;
 mod samples;
+mod scrutiny;
 mod support;
 mod view;
 mod writers;

@@ -1,43 +1,10 @@
 //! Nothing panics on any input, and the readers agree with strict ones where those agree to read at all.
 
-use helix_results::{Limits, Tally, TallyLimits, ViewOptions, write_view};
+use helix_results::Limits;
 use proptest::prelude::*;
 
+use crate::scrutiny::scrutinise;
 use crate::support::{read_bytes, samples};
-
-/// Reads with small limits too, so that what happens at them is reached.
-fn survives(name: &str, bytes: &[u8]) {
-    let mut small = Limits::default();
-    small.depth = 4;
-    small.name_bytes = 24;
-    small.message_bytes = 10;
-    small.stack_bytes = 10;
-    small.output_bytes = 10;
-    small.case_bytes = 100;
-    small.list_entries = 2;
-    small.held_bytes = 1000;
-    for limits in [Limits::default(), small] {
-        let (_, collector) = read_bytes(name, bytes, &limits);
-        assert!(collector.cases().all(|case| !case.name.is_empty()));
-        for problem in &collector.problems {
-            assert!(!problem.detail.is_empty());
-        }
-        let mut tally = Tally::new(TallyLimits::default());
-        let mut input = bytes;
-        let _ = tally.add_file(&mut input, name, &limits, &|| false);
-        let mut view = String::new();
-        write_view(&tally, &ViewOptions::default(), &mut view).expect("strings take text");
-        let commands = view
-            .lines()
-            .filter(|line| line.contains("##vso[") || line.contains("##["));
-        assert_eq!(commands.count(), 0, "{view}");
-        assert!(
-            !view
-                .chars()
-                .any(|character| character.is_control() && character != '\n' && character != '\t')
-        );
-    }
-}
 
 /// Pieces that mean something to one format or another.
 const PIECES: &[&str] = &[
@@ -160,7 +127,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-        survives("any", &bytes);
+        scrutinise("any", &bytes);
     }
 
     #[test]
@@ -169,10 +136,10 @@ proptest! {
         pieces in proptest::collection::vec(0..PIECES.len(), 0..120),
     ) {
         let text: String = [head].iter().chain(&pieces).map(|piece| PIECES[*piece]).collect();
-        survives("mixture", text.as_bytes());
-        survives("mixture", format!("<testsuite>{text}").as_bytes());
-        survives("mixture", format!("{{\"Action\":\"run\",\"Package\":\"p\",\"Test\":\"t\"}}\n{text}").as_bytes());
-        survives("mixture", format!("TAP version 14\n{text}").as_bytes());
+        scrutinise("mixture", text.as_bytes());
+        scrutinise("mixture", format!("<testsuite>{text}").as_bytes());
+        scrutinise("mixture", format!("{{\"Action\":\"run\",\"Package\":\"p\",\"Test\":\"t\"}}\n{text}").as_bytes());
+        scrutinise("mixture", format!("TAP version 14\n{text}").as_bytes());
     }
 
     #[test]
@@ -192,7 +159,7 @@ proptest! {
                 _ => {}
             }
         }
-        survives(name, &bytes);
+        scrutinise(name, &bytes);
     }
 
     /// What a strict reader takes, this one takes the same way: texts, references and all.
