@@ -21,11 +21,12 @@ use std::time::{Duration, Instant};
 
 use helix_exec::control::{self, Notice, Order, StopReason};
 use helix_exec::frame::{self, MAX_CONTROL_FRAME, MAX_LAUNCHER_FRAME};
-use helix_exec::launcher::{self, Config, Maxima, Reply, Request, Roots};
+use helix_exec::launcher::{self, Config, Reply, Request, Roots};
 use helix_exec::spool::status::{Ending, Status};
 use helix_exec::spool::{SpoolLimits, Stream};
 use helix_exec::{
-    LaunchRequest, Limits, Needles, OutputStreams, ProcessIdentity, SpoolReader, SpoolWriter,
+    LaunchRequest, Limits, Needles, Network, OutputStreams, ProcessIdentity, ResourceLimits,
+    SpoolReader, SpoolWriter,
 };
 use tempfile::TempDir;
 
@@ -164,14 +165,12 @@ struct Bench {
 impl Bench {
     fn start(directory: TempDir) -> Self {
         let roots = Roots::Beneath(vec![directory.path().to_owned()]);
+        // The owner of a directory just made is this process's user.
+        let owner = directory.path().metadata().expect("the directory");
         let config = Config {
-            // The owner of a directory just made is this process's user.
-            client_uid: std::os::unix::fs::MetadataExt::uid(
-                &directory.path().metadata().expect("the directory"),
-            ),
             spool_roots: roots.clone(),
             work_roots: roots,
-            maxima: Maxima::default(),
+            ..Config::unprivileged(std::os::unix::fs::MetadataExt::uid(&owner))
         };
         let path = directory.path().join("launcher.json");
         std::fs::write(&path, serde_json::to_vec(&config).expect("JSON")).expect("a file");
@@ -233,6 +232,9 @@ impl Bench {
             streams: OutputStreams::Separate,
             spool_limits: SpoolLimits::default(),
             needles: Needles::default(),
+            directories: None,
+            resources: ResourceLimits::default(),
+            network: Network::default(),
         };
         change(&mut request);
         let mut writer = SpoolWriter::create(&spool, request.spool_limits).expect("a spool");

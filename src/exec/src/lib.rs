@@ -19,11 +19,17 @@
 //! place in the workspace where `unsafe` is allowed.
 
 pub mod control;
+#[cfg(target_os = "linux")]
+mod control_group;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_control_group.rs"]
+mod control_group;
 pub mod frame;
 pub mod identity;
 pub mod launcher;
 mod mask;
 pub mod os_text;
+pub mod ownership;
 pub mod request;
 pub mod spool;
 mod supervisor;
@@ -31,5 +37,7 @@ mod sys;
 
 pub use identity::{Liveness, ProcessId, ProcessIdentity};
 pub use os_text::OsText;
-pub use request::{LaunchRequest, Limits, Needles, OutputStreams};
+pub use request::{
+    Directories, LaunchRequest, Limits, Needles, Network, OutputStreams, ResourceLimits,
+};
 pub use spool::{SpoolReader, SpoolWriter};

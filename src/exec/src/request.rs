@@ -1,8 +1,9 @@
 //! What a launch says: the command, its surroundings, its limits, and what must not be shown.
 //!
 //! A request is complete: nothing of the launcher's own environment, directory or limits flows
-//! into the command. The user to run as and the group to run in are chosen by the launcher's
-//! configuration, so they are absent here.
+//! into the command. The user to run as and the control group to run in are chosen by the
+//! launcher's configuration, so they are absent here; so is everything that isolates, as a request
+//! could only weaken it.
 
 use std::fmt;
 use std::time::Duration;
@@ -44,6 +45,76 @@ pub struct LaunchRequest {
     pub spool_limits: SpoolLimits,
     /// What is replaced in the console before it reaches the disk.
     pub needles: Needles,
+    /// Directories that are the command's while it runs. Without users of its own the launcher
+    /// leaves them as they are.
+    #[serde(default)]
+    pub directories: Option<Directories>,
+    /// What the command's whole tree may use; the launcher's own maxima narrow it further.
+    #[serde(default)]
+    pub resources: ResourceLimits,
+    /// Which network the command sees.
+    #[serde(default)]
+    pub network: Network,
+}
+
+/// Directories that belong to the client before the command starts and after its tree is gone, and
+/// to the command's user in between.
+///
+/// The launcher walks them without following a link and changes the owner of exactly what belongs
+/// to the other party: the client's files before, the command's after. What belongs to anybody
+/// else stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directories {
+    /// Absolute path, within the launcher's work roots, of the directory that holds the others. It
+    /// stays the client's; the command's user, and no other, may pass through it meanwhile.
+    pub parent: OsText,
+    /// Names in `parent` of the directories that change hands with all that they hold.
+    pub names: Vec<OsText>,
+    /// The one of `names` that the command sees as `/tmp` and `/var/tmp`, where the system can show
+    /// a process another directory there.
+    #[serde(default)]
+    pub temporary: Option<OsText>,
+}
+
+/// What the tree of a command may use. `None` is as much as the launcher allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResourceLimits {
+    /// Memory of the whole tree in bytes, swap included; at least 1 MiB.
+    pub memory_bytes: Option<u64>,
+    /// CPU time in thousandths of one CPU; at least 10.
+    pub cpu_millis: Option<u64>,
+    /// Processes and threads of the whole tree; at least 1.
+    pub processes: Option<u32>,
+}
+
+impl ResourceLimits {
+    /// The smaller of each.
+    #[must_use]
+    pub fn narrowed_by(self, other: Self) -> Self {
+        Self {
+            memory_bytes: smaller(self.memory_bytes, other.memory_bytes),
+            cpu_millis: smaller(self.cpu_millis, other.cpu_millis),
+            processes: smaller(self.processes, other.processes),
+        }
+    }
+}
+
+fn smaller<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    one.into_iter().chain(other).min()
+}
+
+/// Which network a command sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// That of the machine.
+    #[default]
+    Machine,
+    /// A loopback device of its own and nothing else. Where the launcher cannot make one, the
+    /// request is refused rather than run with more than it asked for.
+    Loopback,
 }
 
 fn default_umask() -> u32 {
@@ -158,7 +229,31 @@ pub(crate) mod tests {
             streams: OutputStreams::Separate,
             spool_limits: SpoolLimits::default(),
             needles: Needles::default(),
+            directories: None,
+            resources: ResourceLimits::default(),
+            network: Network::default(),
         }
+    }
+
+    #[test]
+    fn limits_narrow_each_other_and_never_widen() {
+        let asked = ResourceLimits {
+            memory_bytes: Some(100),
+            cpu_millis: None,
+            processes: Some(5),
+        };
+        let most = ResourceLimits {
+            memory_bytes: Some(50),
+            cpu_millis: Some(1000),
+            processes: Some(10),
+        };
+        let narrowed = ResourceLimits {
+            memory_bytes: Some(50),
+            cpu_millis: Some(1000),
+            processes: Some(5),
+        };
+        assert_eq!(asked.narrowed_by(most), narrowed);
+        assert_eq!(most.narrowed_by(asked), narrowed);
     }
 
     #[test]

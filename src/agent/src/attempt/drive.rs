@@ -224,6 +224,9 @@ impl Drive {
             },
             spool_limits: spool_limits(&self.core),
             needles: crate::workspace::needles(&work_item.secrets),
+            directories: None,
+            resources: helix_exec::ResourceLimits::default(),
+            network: helix_exec::Network::default(),
         }
     }
 

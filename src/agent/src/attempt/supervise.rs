@@ -258,6 +258,10 @@ fn ending(spooled: &Spooled, cancelled: Option<CancelledBy>, program: &str) -> E
         Spooled::WallTimeout { limit } => Ending::TimedOut(TimeoutKind::Wall(*limit)),
         Spooled::SilenceTimeout { limit } => Ending::TimedOut(TimeoutKind::Silence(*limit)),
         Spooled::OutputLimit { .. } => Ending::OutputLimit,
+        Spooled::OutOfMemory { .. } => Ending::Signalled {
+            signal: nix::sys::signal::Signal::SIGKILL as i32,
+            core_dumped: false,
+        },
         Spooled::Cancelled => Ending::Cancelled {
             by: cancelled.unwrap_or(CancelledBy::Client {
                 reason: String::new(),
@@ -292,6 +296,10 @@ fn start_failure(step: StartStep, errno: i32, message: &str, program: &str) -> S
             | StartStep::Process
             | StartStep::Session
             | StartStep::StandardStreams
+            | StartStep::PrivateDirectories
+            | StartStep::Network
+            | StartStep::Limits
+            | StartStep::Identity
             | StartStep::EnterDirectory
             | StartStep::Signals,
             _,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use helix_exec::frame::{self, Decoder, MAX_LAUNCHER_FRAME};
 use helix_exec::launcher::{
-    Config, Listen, Maxima, Refusal, Reply, Request, Roots, inherited_connection, start_child,
+    Config, Listen, Refusal, Reply, Request, inherited_connection, start_child,
 };
 use helix_exec::{LaunchRequest, ProcessIdentity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -113,12 +113,7 @@ impl Isolation {
 /// Standard input is no connection, or a system call fails.
 pub fn launcher_main() -> Result<(), Box<dyn std::error::Error>> {
     let connection = inherited_connection()?;
-    let config = Config {
-        client_uid: nix::unistd::geteuid().as_raw(),
-        spool_roots: Roots::Anywhere,
-        work_roots: Roots::Anywhere,
-        maxima: Maxima::default(),
-    };
+    let config = Config::unprivileged(nix::unistd::geteuid().as_raw());
     helix_exec::launcher::run(&config, Listen::Connected(connection))?;
     Ok(())
 }
@@ -287,6 +282,8 @@ impl Connection {
                     Reply::Refused { number, refusal } => {
                         (number, Err(LaunchError::Refused(refusal)))
                     }
+                    // Nobody has asked.
+                    Reply::Described { .. } | Reply::Reclaimed { .. } => continue,
                 };
                 if let Some(answer) = self.open.remove(&number) {
                     let _ = answer.send(result);

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::request::ResourceLimits;
+
 /// What a launcher may be asked for, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +20,126 @@ pub struct Config {
     /// What limits a request may ask for.
     #[serde(default)]
     pub maxima: Maxima,
+    /// The users that commands run as, one at a time each. Without any they run as the launcher's
+    /// own. Only a launcher that runs as root can have some.
+    #[serde(default)]
+    pub users: Option<Users>,
+    /// The control groups that commands run in.
+    #[serde(default)]
+    pub control_groups: ControlGroups,
+    /// What share of CPU and disks a command gets when others want them too.
+    #[serde(default)]
+    pub weights: Weights,
+    /// A directory of the launcher's own for the locks of its slots; made when it is absent, best
+    /// where nothing outlives a reboot. Needed with users or control groups.
+    #[serde(default)]
+    pub state_directory: Option<PathBuf>,
+    /// What a command sees of the rest of the machine. Of no effect without users.
+    #[serde(default)]
+    pub view: View,
+    /// How much rather than anything else the kernel kills a command's processes when memory runs
+    /// out: -1000 (never) to 1000 (first).
+    #[serde(default = "default_out_of_memory_score")]
+    pub out_of_memory_score: i32,
+}
+
+fn default_out_of_memory_score() -> i32 {
+    500
+}
+
+impl Config {
+    /// A launcher without privileges for its own user: everything that this user can reach, no
+    /// users to change to, no control groups.
+    #[must_use]
+    pub fn unprivileged(client_uid: u32) -> Self {
+        Self {
+            client_uid,
+            spool_roots: Roots::Anywhere,
+            work_roots: Roots::Anywhere,
+            maxima: Maxima::default(),
+            users: None,
+            control_groups: ControlGroups::default(),
+            weights: Weights::default(),
+            state_directory: None,
+            view: View::default(),
+            out_of_memory_score: default_out_of_memory_score(),
+        }
+    }
+}
+
+/// Users that commands run as. Nothing else may run as any of them: what does is killed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Users {
+    /// Who they are; each is one slot.
+    pub pool: Pool,
+    /// Groups that all of them are in besides their own, by name; none that gives power over the
+    /// machine.
+    #[serde(default)]
+    pub groups: Vec<String>,
+}
+
+/// Who the users are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Pool {
+    /// Users of the machine's user database, by name, each with a primary group that no other has.
+    Named(Vec<String>),
+    /// Ids that need not be in any database; user and group have the same number.
+    Range {
+        /// The first id; not 0.
+        first: u32,
+        /// How many; at least 1.
+        count: u32,
+    },
+}
+
+/// Where commands are grouped.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ControlGroups {
+    /// Nowhere.
+    #[default]
+    None,
+    /// In the launcher's own group, which a service manager has delegated to it. The launcher
+    /// moves itself into a group below it.
+    Own,
+    /// In the group of this name, relative to the root of the version 2 hierarchy, wherever that is
+    /// mounted; made when it is absent. The launcher alone may manage it.
+    Beneath(PathBuf),
+}
+
+/// Shares of what is scarce, against 100 for a group that says nothing; 1 to 10000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Weights {
+    /// Of CPU time; `None` for 100.
+    pub cpu: Option<u16>,
+    /// Of the disks' time; `None` for 100.
+    pub io: Option<u16>,
+}
+
+/// What a command sees of the rest of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct View {
+    /// Whether it has a `/tmp`, `/var/tmp` and `/dev/shm` of its own.
+    pub private_temporary: bool,
+    /// Whether `/proc` shows it only processes of its own user.
+    pub hidden_processes: bool,
+    /// Whether its message queues, semaphores and shared memory are its own and end with it.
+    pub private_ipc: bool,
+}
+
+impl Default for View {
+    /// All of it.
+    fn default() -> Self {
+        Self {
+            private_temporary: true,
+            hidden_processes: true,
+            private_ipc: true,
+        }
+    }
 }
 
 /// Directories beneath which the paths of a request have to lie.
@@ -43,6 +165,8 @@ pub struct Maxima {
     pub kept_bytes: u64,
     /// Most supervisors at a time.
     pub supervisors: usize,
+    /// What one command's tree may use, whatever it asks for.
+    pub resources: ResourceLimits,
 }
 
 impl Default for Maxima {
@@ -53,6 +177,7 @@ impl Default for Maxima {
             grace: Duration::from_secs(3600),
             kept_bytes: 4 << 30,
             supervisors: 1024,
+            resources: ResourceLimits::default(),
         }
     }
 }

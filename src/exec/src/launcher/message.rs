@@ -7,8 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::isolation::Isolation;
 use crate::identity::ProcessIdentity;
-use crate::request::LaunchRequest;
+use crate::ownership::Transferred;
+use crate::request::{Directories, LaunchRequest};
 
 /// From the client to the launcher.
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,6 +22,20 @@ pub enum Request {
         number: u64,
         /// The command and all about it.
         launch: Box<LaunchRequest>,
+    },
+    /// Say what stands between a command and the rest of the machine.
+    Describe {
+        /// Chosen by the client; comes back in the reply.
+        number: u64,
+    },
+    /// Give back what a command left behind whose supervisor was killed: end what still runs in
+    /// slots that nobody holds, and make the directories the client's again. Not for a command
+    /// whose supervisor lives.
+    Reclaim {
+        /// Chosen by the client; comes back in the reply.
+        number: u64,
+        /// The directories as they were handed over.
+        directories: Directories,
     },
 }
 
@@ -34,6 +50,20 @@ pub enum Reply {
         number: u64,
         /// The supervisor's process.
         supervisor: ProcessIdentity,
+    },
+    /// What isolation there is.
+    Described {
+        /// Number of the request.
+        number: u64,
+        /// What is in force and what is missing.
+        isolation: Isolation,
+    },
+    /// The directories are the client's again, as far as it says.
+    Reclaimed {
+        /// Number of the request.
+        number: u64,
+        /// What was found.
+        transferred: Transferred,
     },
     /// No supervisor runs and nothing was started.
     Refused {

@@ -5,16 +5,25 @@
 //! number; they live on when it ends, and end without it.
 
 pub mod config;
+mod ground;
+pub mod isolation;
 pub mod message;
 mod nursery;
 mod place;
 mod policy;
 pub mod program;
 mod serve;
+mod slots;
+mod users;
 
-pub use config::{Config, Maxima, Roots};
+pub use config::{Config, ControlGroups, Maxima, Pool, Roots, Users, View, Weights};
+pub(crate) use ground::Ground;
+pub use isolation::{Isolation, Measure, Missing};
 pub use message::{Refusal, Reply, Request};
 pub(crate) use place::Place;
+pub(crate) use policy::Places;
+pub(crate) use slots::Slot;
+pub(crate) use users::SlotUser;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -81,9 +90,12 @@ pub fn run(config: &Config, listen: Listen) -> Result<(), LauncherError> {
     sys::mark_close_on_exec(3)
         .map_err(|error| LauncherError::new("keep its descriptors to itself", error))?;
     umask(Mode::from_bits_truncate(0o077));
+    let ground = Ground::prepare(config)?;
     // Known before the first fork, both are known to every supervisor.
     sys::boot_id().map_err(|error| LauncherError::new("learn the name of this boot", error))?;
     sys::ignored_signals();
+    // What a supervisor that is killed leaves behind comes to this process.
+    sys::adopt_orphans().map_err(|error| LauncherError::new("adopt orphans", error))?;
     let (socket, made) = match listen {
         Listen::Path(path) => (
             Socket::Listening(make_socket(&path, config.client_uid)?),
@@ -97,8 +109,8 @@ pub fn run(config: &Config, listen: Listen) -> Result<(), LauncherError> {
             .set_nonblocking(true)
             .map_err(|error| LauncherError::new("set up its socket", error))?;
     }
-    match serve::serve(config, socket)? {
-        Outcome::Supervise(channel) => supervisor::run(channel),
+    match serve::serve(config, &ground, socket)? {
+        Outcome::Supervise(channel) => supervisor::run(channel, &ground),
         Outcome::Stop => {
             if let Some(path) = made {
                 // The next launcher replaces it anyway.

@@ -8,9 +8,13 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::message::{Refusal, Reply};
 use crate::frame::{self, Decoder, MAX_CONTROL_FRAME};
 use crate::identity::ProcessId;
+use crate::spool::status::WaitStatus;
 use crate::supervisor::{Job, MAX_JOB_FRAME, SetUp, SetUpError};
 use crate::sys::{self, Fork};
 
@@ -35,6 +39,17 @@ pub(super) struct Nursery {
     births: Vec<Birth>,
     /// Those with a job that have not ended.
     running: Vec<ProcessId>,
+    /// Whether a supervisor was killed whose tree may not all have died yet.
+    is_haunted: bool,
+}
+
+/// How supervisors have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// All by themselves.
+    InOrder,
+    /// One was killed, and has left behind what it was to look after.
+    Abruptly,
 }
 
 struct Spare {
@@ -126,15 +141,43 @@ impl Nursery {
         replies
     }
 
-    /// Collects those who have ended.
-    pub(super) fn collect(&mut self) {
-        while let Ok(Some((pid, _))) = sys::peek_exit(None) {
+    /// Collects those who have ended, and ends the children that a killed one has left to this
+    /// process; how they ended.
+    pub(super) fn collect(&mut self) -> Ended {
+        let mut ended = Ended::InOrder;
+        while let Ok(Some((pid, status))) = sys::peek_exit(None) {
             sys::reap(pid);
-            self.running.retain(|running| *running != pid);
-            if self.spare.as_ref().is_some_and(|spare| spare.pid == pid) {
+            let is_spare = self.spare.as_ref().is_some_and(|spare| spare.pid == pid);
+            if is_spare {
                 self.spare = None;
             }
+            if self.running.contains(&pid) && !matches!(status, WaitStatus::Exited(_)) {
+                ended = Ended::Abruptly;
+            }
+            self.running.retain(|running| *running != pid);
         }
+        if ended == Ended::Abruptly {
+            self.is_haunted = true;
+        }
+        if self.is_haunted {
+            self.is_haunted = self.end_orphans();
+        }
+        ended
+    }
+
+    /// Kills the children of this process that it has not made; whether there were any. Theirs
+    /// come to this process in turn when they die, and this is called again.
+    fn end_orphans(&self) -> bool {
+        let own = |pid| {
+            self.running.contains(&pid) || self.spare.as_ref().is_some_and(|spare| spare.pid == pid)
+        };
+        let children = sys::children().unwrap_or_default();
+        let orphans: Vec<_> = children.into_iter().filter(|pid| !own(*pid)).collect();
+        for orphan in &orphans {
+            // Not collected before this process does it, so the id is still theirs.
+            let _ = kill(Pid::from_raw(orphan.0), Signal::SIGKILL);
+        }
+        !orphans.is_empty()
     }
 
     fn give(&mut self, spare: Spare, job: &[u8], client: u64, number: u64) -> io::Result<()> {
@@ -169,6 +212,12 @@ impl Birth {
             match self.decoder.next_message() {
                 Ok(Some(SetUp::Ready(supervisor))) => {
                     return Some(Reply::Launched { number, supervisor });
+                }
+                Ok(Some(SetUp::Reclaimed(transferred))) => {
+                    return Some(Reply::Reclaimed {
+                        number,
+                        transferred,
+                    });
                 }
                 Ok(Some(SetUp::Failed(refusal))) => {
                     return Some(Reply::Refused { number, refusal });

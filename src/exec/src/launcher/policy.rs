@@ -1,21 +1,33 @@
 //! Whether a request makes sense, and whether the configuration allows it. Nothing is touched.
 
+use serde::{Deserialize, Serialize};
+
 use super::config::{Config, Maxima};
+use super::ground::Ground;
+use super::isolation::Measure;
 use super::message::Refusal;
 use super::place::Place;
 use crate::os_text::OsText;
-use crate::request::{LaunchRequest, Limits, MAX_NEEDLE_BYTES, MAX_NEEDLES};
+use crate::request::{
+    Directories, LaunchRequest, Limits, MAX_NEEDLE_BYTES, MAX_NEEDLES, Network, ResourceLimits,
+};
 use crate::spool::SpoolLimits;
 
-/// Where a request that was found good wants to go.
-#[derive(Debug)]
-pub(super) struct Places {
-    pub(super) spool: Place,
-    pub(super) work: Place,
+/// Where a request that was found good wants to go; all of it still to be opened.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Places {
+    pub(crate) spool: Place,
+    pub(crate) work: Place,
+    /// The parent of the directories that change hands.
+    pub(crate) parent: Option<Place>,
 }
 
-/// Checks a request against sense and configuration.
-pub(super) fn check(request: &LaunchRequest, config: &Config) -> Result<Places, Refusal> {
+/// Checks a request against sense, configuration, and what the machine offers.
+pub(super) fn check(
+    request: &LaunchRequest,
+    config: &Config,
+    ground: &Ground,
+) -> Result<Places, Refusal> {
     check_command(request)?;
     check_environment(&request.environment)?;
     if request.umask > 0o777 {
@@ -24,7 +36,18 @@ pub(super) fn check(request: &LaunchRequest, config: &Config) -> Result<Places, 
     check_needles(request)?;
     check_limits(&request.limits, &config.maxima)?;
     check_spool_limits(&request.spool_limits, &config.maxima)?;
+    check_resources(&request.resources)?;
+    if request.network == Network::Loopback && !ground.isolation.has(Measure::NoNetwork) {
+        return Err(forbidden(
+            "network",
+            "cannot be kept away from a command here",
+        ));
+    }
+    let parent = request.directories.as_ref();
     Ok(Places {
+        parent: parent
+            .map(|directories| check_directories(directories, config))
+            .transpose()?,
         spool: Place::new("spool", request.spool.as_path(), &config.spool_roots)?,
         work: Place::new(
             "working_directory",
@@ -32,6 +55,49 @@ pub(super) fn check(request: &LaunchRequest, config: &Config) -> Result<Places, 
             &config.work_roots,
         )?,
     })
+}
+
+/// Checks directories that change hands; the place of their parent.
+pub(super) fn check_directories(
+    directories: &Directories,
+    config: &Config,
+) -> Result<Place, Refusal> {
+    for (place, name) in directories.names.iter().enumerate() {
+        if !is_plain_name(name.as_bytes()) {
+            return Err(invalid(
+                format!("directories.names[{place}]"),
+                "is not the plain name of a directory",
+            ));
+        }
+    }
+    if let Some(temporary) = &directories.temporary
+        && !directories.names.contains(temporary)
+    {
+        return Err(invalid("directories.temporary", "is not one of the names"));
+    }
+    Place::new(
+        "directories.parent",
+        directories.parent.as_path(),
+        &config.work_roots,
+    )
+}
+
+fn is_plain_name(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
+}
+
+fn check_resources(resources: &ResourceLimits) -> Result<(), Refusal> {
+    let too_little = [
+        ("resources.memory_bytes", resources.memory_bytes, 1 << 20),
+        ("resources.cpu_millis", resources.cpu_millis, 10),
+        ("resources.processes", resources.processes.map(u64::from), 1),
+    ];
+    for (field, limit, least) in too_little {
+        if limit.is_some_and(|limit| limit < least) {
+            return Err(invalid(field, format!("is less than {least}")));
+        }
+    }
+    Ok(())
 }
 
 fn check_command(request: &LaunchRequest) -> Result<(), Refusal> {
@@ -158,7 +224,6 @@ mod tests {
 
     fn config() -> Config {
         Config {
-            client_uid: 0,
             spool_roots: Roots::Beneath(vec!["/spools".into()]),
             work_roots: Roots::Beneath(vec!["/work".into()]),
             maxima: Maxima {
@@ -166,7 +231,22 @@ mod tests {
                 grace: Duration::from_secs(10),
                 kept_bytes: 1 << 30,
                 supervisors: 1,
+                resources: ResourceLimits::default(),
             },
+            ..Config::unprivileged(0)
+        }
+    }
+
+    fn check(request: &LaunchRequest) -> Result<Places, Refusal> {
+        let config = config();
+        super::check(request, &config, &Ground::prepare(&config).unwrap())
+    }
+
+    fn directories() -> Directories {
+        Directories {
+            parent: "/work/1".into(),
+            names: vec!["e".into(), "t".into()],
+            temporary: Some("t".into()),
         }
     }
 
@@ -189,15 +269,15 @@ mod tests {
     fn check_refused(change: impl FnOnce(&mut LaunchRequest), expected: &str) {
         let mut request = good();
         change(&mut request);
-        assert_eq!(
-            check(&request, &config()).unwrap_err().to_string(),
-            expected
-        );
+        assert_eq!(check(&request).unwrap_err().to_string(), expected);
     }
 
     #[test]
     fn good_request_is_allowed() {
-        check(&good(), &config()).unwrap();
+        check(&good()).unwrap();
+        let mut request = good();
+        request.directories = Some(directories());
+        assert!(check(&request).unwrap().parent.is_some());
     }
 
     #[test]
@@ -238,6 +318,30 @@ mod tests {
             "`spool_limits.segment_bytes` is not 4096 to 1073741824",
         );
         check_refused(|r| r.spool = "1".into(), "`spool` is not an absolute path");
+        check_refused(
+            |r| r.resources.memory_bytes = Some(1),
+            "`resources.memory_bytes` is less than 1048576",
+        );
+        check_refused(
+            |r| r.resources.processes = Some(0),
+            "`resources.processes` is less than 1",
+        );
+        for name in ["", "..", "a/b", "/", "a\0"] {
+            let mut directories = directories();
+            directories.names.push(name.into());
+            check_refused(
+                |r| r.directories = Some(directories),
+                "`directories.names[2]` is not the plain name of a directory",
+            );
+        }
+        let unnamed = Directories {
+            temporary: Some("x".into()),
+            ..directories()
+        };
+        check_refused(
+            |r| r.directories = Some(unnamed),
+            "`directories.temporary` is not one of the names",
+        );
     }
 
     #[test]
@@ -261,6 +365,18 @@ mod tests {
         check_refused(
             |r| r.working_directory = "/spools/1".into(),
             "`working_directory` is not beneath any of the roots allowed for it",
+        );
+        let outside = Directories {
+            parent: "/etc".into(),
+            ..directories()
+        };
+        check_refused(
+            |r| r.directories = Some(outside),
+            "`directories.parent` is not beneath any of the roots allowed for it",
+        );
+        check_refused(
+            |r| r.network = Network::Loopback,
+            "`network` cannot be kept away from a command here",
         );
         check_refused(
             |r| r.spool = "/spools/../etc".into(),

@@ -7,13 +7,14 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::config::Config;
+use super::ground::Ground;
 use super::message::{Refusal, Reply, Request};
-use super::nursery::{Nursery, Side};
-use super::policy::{self, Places};
+use super::nursery::{Ended, Nursery, Side};
+use super::policy;
 use super::{LauncherError, Socket};
 use crate::frame::{self, Decoder, MAX_LAUNCHER_FRAME};
-use crate::request::LaunchRequest;
-use crate::supervisor::Job;
+use crate::request::{Directories, LaunchRequest};
+use crate::supervisor::{Assignment, Job};
 use crate::sys::{self, Received, Signals};
 
 /// Connections at a time; the client needs one.
@@ -35,10 +36,15 @@ pub(super) enum Outcome {
 }
 
 /// Serves until there is a reason not to.
-pub(super) fn serve(config: &Config, socket: Socket) -> Result<Outcome, LauncherError> {
+pub(super) fn serve(
+    config: &Config,
+    ground: &Ground,
+    socket: Socket,
+) -> Result<Outcome, LauncherError> {
     let signals = Signals::new().map_err(|error| LauncherError::new("catch signals", error))?;
     let mut launcher = Launcher {
         config,
+        ground,
         signals,
         socket: None,
         clients: Vec::new(),
@@ -46,6 +52,10 @@ pub(super) fn serve(config: &Config, socket: Socket) -> Result<Outcome, Launcher
         next_client: 0,
         buffer: vec![0; READ_BYTES],
     };
+    // Whatever runs in slots that nobody holds was left by a supervisor that was killed.
+    if let Some(slots) = &ground.slots {
+        slots.sweep();
+    }
     match socket {
         Socket::Listening(listener) => launcher.socket = Some(listener),
         Socket::Connected(stream) => launcher
@@ -73,6 +83,7 @@ enum Turn {
 
 struct Launcher<'a> {
     config: &'a Config,
+    ground: &'a Ground,
     signals: Signals,
     /// `None` for a launcher of one connection.
     socket: Option<UnixListener>,
@@ -115,7 +126,13 @@ impl Launcher<'_> {
         while let Some(received) = self.signals.next() {
             match received {
                 Received::Terminate => return Turn::Stop,
-                Received::Child => self.nursery.collect(),
+                Received::Child => {
+                    if self.nursery.collect() == Ended::Abruptly
+                        && let Some(slots) = &self.ground.slots
+                    {
+                        slots.sweep();
+                    }
+                }
             }
         }
         for (client, reply) in self.nursery.hear() {
@@ -125,8 +142,22 @@ impl Launcher<'_> {
         let buffer = &mut self.buffer;
         self.clients
             .retain_mut(|client| client.serve(buffer, &mut requests).is_ok());
-        for (client, Request::Launch { number, launch }) in requests {
-            match self.launch(client, number, *launch) {
+        for (client, request) in requests {
+            let (number, result) = match request {
+                Request::Launch { number, launch } => {
+                    (number, self.launch(client, number, *launch))
+                }
+                Request::Reclaim {
+                    number,
+                    directories,
+                } => (number, self.reclaim(client, number, directories)),
+                Request::Describe { number } => {
+                    let isolation = self.ground.isolation.clone();
+                    self.reply(client, &Reply::Described { number, isolation });
+                    continue;
+                }
+            };
+            match result {
                 Ok(Side::Launcher(())) => {}
                 Ok(Side::Supervisor(channel)) => return Turn::Supervise(channel),
                 Err(refusal) => self.reply(client, &Reply::Refused { number, refusal }),
@@ -148,18 +179,42 @@ impl Launcher<'_> {
         number: u64,
         request: LaunchRequest,
     ) -> Result<Side<()>, Refusal> {
-        let Places { spool, work } = policy::check(&request, self.config)?;
+        let places = policy::check(&request, self.config, self.ground)?;
+        self.employ(client, number, |config| {
+            Job::Supervise(Box::new(Assignment {
+                request,
+                places,
+                client_uid: config.client_uid,
+            }))
+        })
+    }
+
+    /// Has a supervisor bring back what a dead one has left.
+    fn reclaim(
+        &mut self,
+        client: u64,
+        number: u64,
+        directories: Directories,
+    ) -> Result<Side<()>, Refusal> {
+        let parent = policy::check_directories(&directories, self.config)?;
+        self.employ(client, number, |_| Job::Reclaim {
+            parent,
+            names: directories.names,
+        })
+    }
+
+    /// Gives a supervisor something to do, unless there are too many already.
+    fn employ(
+        &mut self,
+        client: u64,
+        number: u64,
+        job: impl FnOnce(&Config) -> Job,
+    ) -> Result<Side<()>, Refusal> {
         let (running, limit) = (self.nursery.running(), self.config.maxima.supervisors);
         if running >= limit {
             return Err(Refusal::Full { running, limit });
         }
-        let job = Job {
-            request,
-            work,
-            spool,
-            client_uid: self.config.client_uid,
-        };
-        self.nursery.hand_over(&job, client, number)
+        self.nursery.hand_over(&job(self.config), client, number)
     }
 
     fn reply(&mut self, client: u64, reply: &Reply) {

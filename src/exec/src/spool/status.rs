@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{ProcessId, ProcessIdentity};
+use crate::ownership::Transferred;
 use crate::spool::time::UnixNanos;
 
 /// Where an attempt stands.
@@ -30,6 +31,20 @@ pub struct Launched {
     pub command: ProcessId,
     /// When the command was started.
     pub started_at: UnixNanos,
+    /// The user that it runs as; `None` when that is the supervisor's own.
+    #[serde(default)]
+    pub run_as: Option<RunAs>,
+}
+
+/// The user that a command runs as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunAs {
+    /// Place in the launcher's pool, from 0.
+    pub slot: u32,
+    /// The user's id.
+    pub uid: u32,
+    /// The user's name; its id in digits when it has none.
+    pub name: String,
 }
 
 /// How it ended, and what it took.
@@ -62,6 +77,13 @@ pub struct Ended {
     pub survivors: Vec<ListedProcess>,
     /// What the tree used.
     pub usage: Usage,
+    /// Processes of the tree that the kernel killed as there was no memory for them; at most
+    /// [`MAX_LISTED`]. Only known where the tree's memory is limited.
+    #[serde(default)]
+    pub out_of_memory: OutOfMemory,
+    /// The directories given back to the client; `None` when none were handed over.
+    #[serde(default)]
+    pub given_back: Option<Transferred>,
     /// What went wrong with the spool itself; empty as a rule, at most one for each operation.
     pub spool_problems: Vec<SpoolProblem>,
 }
@@ -100,6 +122,11 @@ pub enum Ending {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The kernel killed it because its tree wanted more memory than it may have.
+    OutOfMemory {
+        /// The limit in bytes; `None` when it was the machine's own.
+        limit: Option<u64>,
+    },
     /// A client had it stopped with [`crate::control::StopReason::Cancel`].
     Cancelled,
     /// A client had it stopped with [`crate::control::StopReason::Interrupt`], or the supervisor
@@ -130,6 +157,14 @@ pub enum StartStep {
     Session,
     /// Connecting its standard streams.
     StandardStreams,
+    /// Giving it a `/tmp` of its own.
+    PrivateDirectories,
+    /// Setting up its own loopback device.
+    Network,
+    /// Setting its limits.
+    Limits,
+    /// Becoming its user, for good.
+    Identity,
     /// Entering its working directory.
     EnterDirectory,
     /// Setting signals back to what a fresh process expects.
@@ -178,7 +213,8 @@ pub struct ListedProcess {
     pub age: Duration,
 }
 
-/// What the whole tree used, as far as it was collected.
+/// What the whole tree used: counted by its control group where there is one, else as far as its
+/// processes were collected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// CPU time in user mode.
@@ -187,6 +223,46 @@ pub struct Usage {
     pub system_time: Duration,
     /// Largest resident size of any one process, in bytes.
     pub max_resident_bytes: u64,
+    /// Most memory that the tree had at a time, in bytes, with the cache of its files. `None`: not
+    /// counted here.
+    #[serde(default)]
+    pub peak_memory_bytes: Option<u64>,
+    /// Bytes read from and written to disks. `None`: not counted here.
+    #[serde(default)]
+    pub io_bytes: Option<IoBytes>,
+    /// Most processes and threads at a time. `None`: not counted here.
+    #[serde(default)]
+    pub peak_processes: Option<u32>,
+    /// How often a process could not be made because there were too many. `None`: not counted.
+    #[serde(default)]
+    pub refused_forks: Option<u64>,
+}
+
+/// Bytes that went between memory and disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct IoBytes {
+    /// Read.
+    pub read: u64,
+    /// Written.
+    pub written: u64,
+}
+
+/// What the kernel killed for want of memory.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OutOfMemory {
+    /// How many processes.
+    pub kills: u64,
+    /// Those of them that the kernel's log still named, with their names; at most [`MAX_LISTED`].
+    pub victims: Vec<Victim>,
+}
+
+/// A process that the kernel killed for want of memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Victim {
+    /// Its id.
+    pub pid: ProcessId,
+    /// Its name; bytes that are not UTF-8 replaced.
+    pub name: String,
 }
 
 /// Something that went wrong with the spool while the command ran.

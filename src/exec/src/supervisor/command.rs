@@ -7,12 +7,14 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
+use super::hand_over::HandedOver;
 use crate::identity::ProcessId;
-use crate::launcher::Place;
-use crate::request::{LaunchRequest, OutputStreams};
+use crate::launcher::{Ground, Place, Slot, SlotUser};
+use crate::os_text::OsText;
+use crate::request::{LaunchRequest, Network, OutputStreams, ResourceLimits};
 use crate::spool::Stream;
 use crate::spool::status::StartStep;
-use crate::sys::{self, Start, StartFailure};
+use crate::sys::{self, Confinement, Namespaces, Start, StartFailure};
 
 /// A command that runs, and the reading ends of its pipes, which do not block.
 pub(super) struct Running {
@@ -20,8 +22,22 @@ pub(super) struct Running {
     pub(super) pipes: Vec<(PipeReader, Stream)>,
 }
 
+/// What a command is held back by, besides its limits.
+#[derive(Debug)]
+pub(super) struct Bounds<'a> {
+    pub(super) ground: &'a Ground,
+    pub(super) slot: Option<&'a Slot<'a>>,
+    pub(super) handed_over: Option<&'a HandedOver>,
+    /// The smaller of what was asked for and what the launcher allows.
+    pub(super) resources: ResourceLimits,
+}
+
 /// Starts the command of a request that was found valid.
-pub(super) fn start(request: &LaunchRequest, work: &Place) -> Result<Running, StartFailure> {
+pub(super) fn start(
+    request: &LaunchRequest,
+    work: &Place,
+    bounds: &Bounds<'_>,
+) -> Result<Running, StartFailure> {
     let at = |step| move |source| StartFailure { step, source };
     let directory = work.open().map_err(at(StartStep::WorkingDirectory))?;
     let stdin = File::open("/dev/null").map_err(at(StartStep::StandardStreams))?;
@@ -46,10 +62,17 @@ pub(super) fn start(request: &LaunchRequest, work: &Place) -> Result<Running, St
         .iter()
         .map(|part| text(part.as_bytes()))
         .collect::<Result<_, _>>()?;
+    let user = bounds.slot.and_then(|slot| slot.user);
     let environment: Vec<_> = request
         .environment
         .iter()
-        .map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
+        .map(|(name, value)| {
+            let value = match user {
+                Some(user) if is_user_name(name) => user.name.as_slice(),
+                _ => value.as_bytes(),
+            };
+            text(&[name.as_bytes(), b"=", value].concat())
+        })
         .collect::<Result<_, _>>()?;
     let programs: Vec<_> = programs(request)
         .iter()
@@ -66,8 +89,33 @@ pub(super) fn start(request: &LaunchRequest, work: &Place) -> Result<Running, St
             stderr.as_ref().unwrap_or(&stdout).as_fd(),
         ],
         umask: request.umask,
+        confinement: user.map(|user| bounds.confinement(user, request.network)),
+        group: bounds.slot.and_then(|slot| slot.group.as_ref()),
     })?;
     Ok(Running { pid, pipes })
+}
+
+impl Bounds<'_> {
+    fn confinement<'a>(&'a self, user: &'a SlotUser, network: Network) -> Confinement<'a> {
+        let processes = self.resources.processes.filter(|_| self.ground.limits_user);
+        Confinement {
+            uid: user.uid,
+            gid: user.gid,
+            groups: &user.groups,
+            namespaces: Namespaces {
+                network: network == Network::Loopback,
+                ..self.ground.namespaces
+            },
+            temporary: self.handed_over.and_then(HandedOver::temporary),
+            processes,
+            out_of_memory_score: self.ground.out_of_memory_score,
+        }
+    }
+}
+
+/// Variables that name the user, which only the launcher knows.
+fn is_user_name(name: &OsText) -> bool {
+    matches!(name.as_bytes(), b"USER" | b"LOGNAME")
 }
 
 /// The paths to try for the command's program.

@@ -208,6 +208,11 @@ impl Course {
         }
     }
 
+    /// Whether the command was stopped and did not end by itself.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.cause.is_some()
+    }
+
     /// What ended the command.
     pub(super) fn ending(&self, wait_status: Option<WaitStatus>) -> Ending {
         match (self.cause, wait_status) {

@@ -9,14 +9,19 @@
 //!
 //! 1. own session, no directory, no standard streams, every orphan of the tree its child; then it
 //!    waits for its job, and ends when the launcher does before there is one;
-//! 2. the spool is taken over, the control socket made, the launcher told;
+//! 2. a slot is taken, the directories handed over, the spool taken over, the control socket made,
+//!    the launcher told;
 //! 3. the command is started ([`command`]) and the first status written;
 //! 4. output goes through the mask into the spool; exits, limits and orders drive the course;
-//! 5. the tree is gone: what is left in the pipes is read, the last status written, clients told.
+//! 5. the tree is gone: what is left in the pipes is read, what the command's user still runs is
+//!    killed, the directories are given back, the slot with them, the last status is written,
+//!    clients are told.
 
+mod berth;
 mod clients;
 mod command;
 mod course;
+mod hand_over;
 mod output;
 mod run;
 mod set_up;
@@ -28,7 +33,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::MAX_LAUNCHER_FRAME;
 use crate::identity::ProcessIdentity;
-use crate::launcher::{Place, Refusal};
+use crate::launcher::{Place, Places, Refusal};
+use crate::os_text::OsText;
+use crate::ownership::Transferred;
 use crate::request::LaunchRequest;
 use crate::spool::SpoolError;
 
@@ -39,12 +46,24 @@ pub(crate) const MAX_JOB_FRAME: usize = MAX_LAUNCHER_FRAME + (64 << 10);
 
 /// What a supervisor is to do; the launcher has found it good.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Job {
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Job {
+    /// Run a command to its end.
+    Supervise(Box<Assignment>),
+    /// Bring back what a supervisor has left that was killed.
+    Reclaim {
+        /// The parent of the directories.
+        parent: Place,
+        /// Their names.
+        names: Vec<OsText>,
+    },
+}
+
+/// A command to be run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Assignment {
     pub(crate) request: LaunchRequest,
-    /// The request's working directory, still to be opened.
-    pub(crate) work: Place,
-    /// The request's spool, still to be opened.
-    pub(crate) spool: Place,
+    pub(crate) places: Places,
     /// The user whose orders are taken, besides the supervisor's own.
     pub(crate) client_uid: u32,
 }
@@ -55,20 +74,27 @@ pub(crate) struct Job {
 pub(crate) enum SetUp {
     /// It runs and listens.
     Ready(ProcessIdentity),
+    /// Directories were brought back.
+    Reclaimed(Transferred),
     /// It could not; nothing was started.
     Failed(Refusal),
 }
 
 /// Something that kept a supervisor from being set up.
 #[derive(Debug)]
-pub(crate) struct SetUpError {
-    step: String,
-    source: std::io::Error,
+pub(crate) enum SetUpError {
+    /// There is no room, or the like.
+    Refused(Refusal),
+    /// A step that failed.
+    Failed {
+        step: String,
+        source: std::io::Error,
+    },
 }
 
 impl SetUpError {
     pub(crate) fn new(step: impl fmt::Display, source: impl Into<std::io::Error>) -> Self {
-        Self {
+        Self::Failed {
             step: step.to_string(),
             source: source.into(),
         }
@@ -78,21 +104,21 @@ impl SetUpError {
     pub(crate) fn spool(error: SpoolError) -> Self {
         let step = format!("take over the spool ({error})");
         match error {
-            SpoolError::System { source, .. } => Self { step, source },
-            error => Self {
-                step,
-                source: std::io::Error::other(error),
-            },
+            SpoolError::System { source, .. } => Self::new(step, source),
+            error => Self::new(step, std::io::Error::other(error)),
         }
     }
 }
 
 impl From<SetUpError> for Refusal {
     fn from(error: SetUpError) -> Self {
-        Self::Failed {
-            step: error.step,
-            errno: error.source.raw_os_error().unwrap_or(0),
-            message: error.source.to_string(),
+        match error {
+            SetUpError::Refused(refusal) => refusal,
+            SetUpError::Failed { step, source } => Self::Failed {
+                step,
+                errno: source.raw_os_error().unwrap_or(0),
+                message: source.to_string(),
+            },
         }
     }
 }

@@ -7,65 +7,92 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::berth::Berth;
 use super::clients::Clients;
 use super::command;
 use super::course::{Action, Course, Event};
+use super::hand_over::reclaim;
 use super::output::Output;
 use super::set_up::{Post, Spare, cut_loose, take_post};
 use super::tree::{Tree, listed};
-use super::{Job, MAX_JOB_FRAME, SetUp, SetUpError};
+use super::{Assignment, Job, MAX_JOB_FRAME, SetUp, SetUpError};
 use crate::control::{Order, StopReason};
 use crate::frame::{self, MAX_CONTROL_FRAME};
 use crate::identity::ProcessIdentity;
+use crate::launcher::Ground;
 use crate::mask::Masker;
-use crate::spool::status::{Ended, Ending, Launched, ListedProcess, MAX_LISTED, OutputTotals};
+use crate::spool::status::{
+    Ended, Ending, Launched, ListedProcess, MAX_LISTED, OutOfMemory, OutputTotals,
+};
 use crate::spool::{SpoolWriter, UnixNanos, layout};
 use crate::sys::{self, ProcessEntry, Received, Signals, StartFailure};
 
 /// How long clients that do not read are waited for at the end.
 const LAST_NOTICE: Duration = Duration::from_secs(1);
 
-/// Waits for a job, runs it to its end, and ends this process.
-pub(crate) fn run(mut launcher: UnixStream) -> ! {
+/// Waits for a job, does it, and ends this process.
+pub(crate) fn run(mut launcher: UnixStream, ground: &Ground) -> ! {
     let spare = cut_loose();
-    let Ok(Some(mut job)) = frame::read::<Job>(&mut launcher, MAX_JOB_FRAME) else {
+    let Ok(Some(job)) = frame::read::<Job>(&mut launcher, MAX_JOB_FRAME) else {
         // The launcher is gone, and with it all reason to be.
         sys::exit_now(0);
     };
-    let set_up = spare.and_then(|spare| {
-        let masker = Masker::new(std::mem::take(&mut job.request.needles))
-            .map_err(|error| SetUpError::new("prepare the mask", io::Error::other(error)))?;
-        Ok((spare, masker, take_post(&job)?))
-    });
-    let (
-        Spare { identity, signals },
-        masker,
-        Post {
-            mut spool,
-            listener,
-        },
-    ) = match set_up {
-        Ok(set_up) => set_up,
+    let done = match (spare, job) {
+        (Err(error), _) => Err(error),
+        (Ok(spare), Job::Supervise(assignment)) => {
+            supervise(&mut launcher, ground, spare, *assignment)
+        }
+        (Ok(_), Job::Reclaim { parent, names }) => {
+            reclaim(&parent, &names, ground).map(|transferred| {
+                tell(&mut launcher, &SetUp::Reclaimed(transferred));
+                0
+            })
+        }
+    };
+    match done {
+        Ok(code) => sys::exit_now(code),
         Err(error) => {
             tell(&mut launcher, &SetUp::Failed(error.into()));
             sys::exit_now(1);
         }
+    }
+}
+
+/// Runs a command to its end; the exit code of this process, or why there was nothing to run.
+fn supervise(
+    launcher: &mut UnixStream,
+    ground: &Ground,
+    Spare { identity, signals }: Spare,
+    mut assignment: Assignment,
+) -> Result<i32, SetUpError> {
+    let masker = Masker::new(std::mem::take(&mut assignment.request.needles))
+        .map_err(|error| SetUpError::new("prepare the mask", io::Error::other(error)))?;
+    let berth = Berth::take(&assignment, ground)?;
+    let post = match take_post(&assignment) {
+        Ok(post) => post,
+        Err(error) => {
+            berth.leave();
+            return Err(error);
+        }
     };
-    tell(&mut launcher, &SetUp::Ready(identity.clone()));
-    drop(launcher);
-    let Job {
+    let Post {
+        mut spool,
+        listener,
+    } = post;
+    tell(launcher, &SetUp::Ready(identity.clone()));
+    // Its other end is closed when it has heard; this one when this process ends.
+    let Assignment {
         request,
-        work,
+        places,
         client_uid,
-        ..
-    } = job;
+    } = assignment;
     let mut clients = Clients::new(listener, client_uid);
     let start = Start {
         identity,
         started_at: UnixNanos::now(),
         clock: sys::clock(),
     };
-    let ended = match command::start(&request, &work) {
+    let ended = match command::start(&request, &places.work, &berth.bounds(ground)) {
         Err(failure) => {
             let program = request.command.first().map(|program| program.as_os_str());
             let program = program.unwrap_or_default().to_string_lossy();
@@ -73,18 +100,22 @@ pub(crate) fn run(mut launcher: UnixStream) -> ! {
                 Some(masker) => masker.mask_text(&text),
                 None => text,
             };
-            start.ended(could_not_start(&failure, &program, mask), &spool)
+            let mut ended = start.ended(could_not_start(&failure, &program, mask), &spool);
+            ended.given_back = berth.leave().given_back;
+            ended
         }
         Ok(running) => {
             spool.write_launched(Launched {
                 supervisor: start.identity.clone(),
                 command: running.pid,
                 started_at: start.started_at,
+                run_as: berth.run_as(),
             });
             let supervision = Supervision {
                 signals,
                 output: Output::new(running.pipes, masker),
                 tree: Tree::new(running.pid),
+                berth,
                 course: Course::new(request.limits.clone(), start.clock),
                 grace: request.limits.grace,
                 first_byte: spool.position(),
@@ -100,8 +131,7 @@ pub(crate) fn run(mut launcher: UnixStream) -> ! {
             ended
         }
     };
-    let code = finish(ended, spool, clients);
-    sys::exit_now(code)
+    Ok(finish(ended, spool, clients))
 }
 
 /// Writes the last status and tells everybody; the exit code of this process.
@@ -172,16 +202,19 @@ impl Start {
             leftovers_total: 0,
             survivors: Vec::new(),
             usage: sys::usage_of_children(),
+            out_of_memory: OutOfMemory::default(),
+            given_back: None,
             spool_problems: Vec::new(),
         }
     }
 }
 
 /// A command that runs, and all that looks after it.
-struct Supervision {
+struct Supervision<'a> {
     signals: Signals,
     output: Output,
     tree: Tree,
+    berth: Berth<'a>,
     course: Course,
     grace: Duration,
     /// Console offset of the command's first byte.
@@ -192,7 +225,7 @@ struct Supervision {
     clients: Clients,
 }
 
-impl Supervision {
+impl Supervision<'_> {
     fn run(mut self, start: Start) -> (Ended, SpoolWriter, Clients) {
         while !self.course.is_over() {
             let now = sys::clock();
@@ -212,12 +245,19 @@ impl Supervision {
         }
         self.output.finish(&mut self.spool);
         let wait_status = self.tree.wait_status();
-        let ending = self.course.ending(wait_status);
         let command = self.tree.command();
         self.tree.collect();
-        let mut ended = start.ended(ending, &self.spool);
+        let strays = self.berth.end_strays();
+        self.leftovers.extend(strays.ended);
+        self.survivors.extend(strays.survivors);
+        let mut ended = start.ended(self.course.ending(wait_status), &self.spool);
+        let departure = self.berth.leave();
+        ended.given_back = departure.given_back;
         ended.command = Some(command);
         ended.wait_status = wait_status;
+        if let Some(counted) = departure.counted {
+            counted.enter(&mut ended, self.course.has_stopped());
+        }
         ended.output.raw_bytes = self.output.raw_bytes();
         let list = |entries: &[ProcessEntry]| -> Vec<ListedProcess> {
             let show = |name: &str| self.output.mask_text(name);
@@ -283,7 +323,7 @@ impl Supervision {
     fn look_at_tree(&mut self) {
         self.tree.look_at_children();
         if self.tree.wait_status().is_some() {
-            let is_gone = self.tree.others().is_empty();
+            let is_gone = self.tree.others(self.berth.group()).is_empty();
             self.event(if is_gone {
                 Event::TreeGone
             } else {
@@ -295,19 +335,19 @@ impl Supervision {
     fn event(&mut self, event: Event) {
         match self.course.on(event, sys::clock()) {
             Action::Wait => {}
-            Action::Ask => self.tree.ask(),
+            Action::Ask => self.tree.ask(self.berth.group()),
             Action::Kill => {
-                self.leftovers = self.tree.others();
+                self.leftovers = self.tree.others(self.berth.group());
                 self.kill();
             }
             Action::KillAgain => self.kill(),
             Action::Look => self.look_at_tree(),
-            Action::GiveUp => self.survivors = self.tree.others(),
+            Action::GiveUp => self.survivors = self.tree.others(self.berth.group()),
         }
     }
 
     fn kill(&mut self) {
-        self.tree.kill();
+        self.tree.kill(self.berth.group());
         self.look_at_tree();
     }
 }

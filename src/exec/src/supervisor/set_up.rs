@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
-use super::{Job, SetUpError};
+use super::{Assignment, SetUpError};
 use crate::identity::ProcessIdentity;
 use crate::spool::{Directory, SpoolWriter, layout};
 use crate::sys::{self, Signals};
@@ -44,6 +44,8 @@ pub(super) fn cut_loose() -> Result<Spare, SetUpError> {
     dup2_stdout(&null).map_err(at("give up the launcher's streams"))?;
     dup2_stderr(&null).map_err(at("give up the launcher's streams"))?;
     sys::name_process(NAME);
+    // A command shares this memory until it executes its program, as another user already.
+    sys::hide_memory();
     sys::adopt_orphans().map_err(|error| SetUpError::new("adopt orphans", error))?;
     let identity =
         ProcessIdentity::of_self().map_err(|error| SetUpError::new("look itself up", error))?;
@@ -51,16 +53,17 @@ pub(super) fn cut_loose() -> Result<Spare, SetUpError> {
 }
 
 /// Takes the spool over and makes the control socket.
-pub(super) fn take_post(job: &Job) -> Result<Post, SetUpError> {
-    let spool = job
+pub(super) fn take_post(assignment: &Assignment) -> Result<Post, SetUpError> {
+    let request = &assignment.request;
+    let spool = assignment
+        .places
         .spool
         .open()
         .and_then(Directory::from_descriptor)
         .map_err(|error| SetUpError::new("open the spool", error))?;
-    let spool =
-        SpoolWriter::take_over(spool, job.request.spool_limits).map_err(SetUpError::spool)?;
+    let spool = SpoolWriter::take_over(spool, request.spool_limits).map_err(SetUpError::spool)?;
     let directory = spool.directory();
-    let path = job.request.spool.as_path();
+    let path = request.spool.as_path();
     // The socket is the lock: a second supervisor finds the name taken.
     let listener = sys::bind_socket(directory.as_fd(), path, layout::CONTROL_SOCKET)
         .map_err(|error| SetUpError::new("make the control socket", error))?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::control_group::Group;
 use crate::identity::ProcessId;
 use crate::spool::status::{ListedProcess, WaitStatus};
 use crate::sys::{self, ProcessEntry};
@@ -56,9 +57,11 @@ impl Tree {
     }
 
     /// All living processes of the tree but the command. The dead among them are collected.
-    pub(super) fn others(&self) -> Vec<ProcessEntry> {
+    pub(super) fn others(&self, group: Option<&Group>) -> Vec<ProcessEntry> {
         // As a rule the command has ended and nobody is left.
-        if self.wait_status.is_some() && sys::has_other_children(self.command).is_ok_and(|has| !has)
+        if self.wait_status.is_some()
+            && sys::has_other_children(self.command).is_ok_and(|has| !has)
+            && group.is_none_or(|group| group.is_populated().is_ok_and(|is| !is))
         {
             return Vec::new();
         }
@@ -66,6 +69,7 @@ impl Tree {
             // A process table that cannot be read shows nobody. What the group holds dies all the
             // same.
             let mut entries = sys::list_tree(self.command).unwrap_or_default();
+            self.add_members(group, &mut entries);
             let mut has_collected = false;
             entries.retain(|entry| {
                 if entry.is_zombie && entry.parent == sys::own_pid() {
@@ -81,19 +85,33 @@ impl Tree {
         }
     }
 
+    /// Processes of the group that are no descendants of this one: one that was moved into it, or
+    /// whose parent was.
+    fn add_members(&self, group: Option<&Group>, entries: &mut Vec<ProcessEntry>) {
+        let members = group.and_then(|group| group.members().ok());
+        for pid in members.unwrap_or_default() {
+            let is_known = pid == self.command || entries.iter().any(|entry| entry.pid == pid);
+            if !is_known && let Ok(Some(entry)) = sys::process_entry(pid) {
+                entries.push(entry);
+            }
+        }
+    }
+
     /// Asks every process of the tree to end.
-    pub(super) fn ask(&self) {
-        self.signal_all(Signal::SIGTERM, &self.others());
+    pub(super) fn ask(&self, group: Option<&Group>) {
+        self.signal_all(Signal::SIGTERM, &self.others(group));
         // A stopped process would not see it before it is continued.
-        self.signal_all(Signal::SIGCONT, &self.others());
+        self.signal_all(Signal::SIGCONT, &self.others(group));
     }
 
     /// Kills every process of the tree; who, besides the command, still lives.
-    pub(super) fn kill(&self) -> Vec<ProcessEntry> {
-        let mut others = self.others();
+    pub(super) fn kill(&self, group: Option<&Group>) -> Vec<ProcessEntry> {
+        let mut others = self.others(group);
         for _ in 0..ROUNDS {
+            // All at once, before they can multiply. What that cannot do, the rest does.
+            let _ = group.map(Group::kill);
             self.signal_all(Signal::SIGKILL, &others);
-            others = self.others();
+            others = self.others(group);
             if others.is_empty() {
                 break;
             }

@@ -5,16 +5,20 @@
 //! is. Everything that the child needs is prepared before; between clone and execution only system
 //! calls are made, and every failure comes back over a pipe that the execution closes.
 
+use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::ptr;
 use std::sync::OnceLock;
 
-use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus as Waited, waitpid};
+use nix::unistd::{ForkResult, Gid, Pid, Uid};
 
+use super::confine::Confined;
 use super::{own_pid, system};
+use crate::control_group::Group;
 use crate::identity::ProcessId;
 use crate::spool::status::StartStep;
 
@@ -56,6 +60,36 @@ pub(crate) struct Start<'a> {
     /// Input, output and error output; none may be numbered below 3.
     pub(crate) streams: [BorrowedFd<'a>; 3],
     pub(crate) umask: u32,
+    /// The user to become; `None` to stay this process's.
+    pub(crate) confinement: Option<Confinement<'a>>,
+    /// The control group to be born in.
+    pub(crate) group: Option<&'a Group>,
+}
+
+/// What holds a command back that becomes another user.
+#[derive(Debug)]
+pub(crate) struct Confinement<'a> {
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    /// All its groups; at least one.
+    pub(crate) groups: &'a [Gid],
+    pub(crate) namespaces: Namespaces,
+    /// What it sees as `/tmp`; of no effect without mounts of its own.
+    pub(crate) temporary: Option<BorrowedFd<'a>>,
+    /// Most processes of the user, where no control group limits them.
+    pub(crate) processes: Option<u32>,
+    pub(crate) out_of_memory_score: i32,
+}
+
+/// What of the system a command has for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Namespaces {
+    /// File systems: a `/tmp` of its own.
+    pub(crate) mounts: bool,
+    /// Message queues, semaphores, shared memory.
+    pub(crate) ipc: bool,
+    /// Network devices: nothing but loopback.
+    pub(crate) network: bool,
 }
 
 /// Why a command did not start, and how far it got.
@@ -75,6 +109,7 @@ pub(crate) fn start(start: &Start<'_>) -> Result<ProcessId, StartFailure> {
     let programs = pointers(start.programs);
     let arguments = pointers(start.arguments);
     let environment = pointers(start.environment);
+    let confinement = start.confinement.as_ref().map(Confined::new);
     let context = Context {
         programs: programs.as_ptr(),
         arguments: arguments.as_ptr(),
@@ -85,12 +120,38 @@ pub(crate) fn start(start: &Start<'_>) -> Result<ProcessId, StartFailure> {
         ignored: ignored_signals(),
         reporter: reporter.as_raw_fd(),
         parent: own_pid().0,
+        confinement: confinement.as_ref(),
+        entrance: Cell::new(-1),
+    };
+    let placement = Placement {
+        namespaces: start
+            .confinement
+            .as_ref()
+            .map(|it| it.namespaces)
+            .unwrap_or_default(),
+        group: start.group.map(Group::as_fd),
     };
     // SAFETY: `child_main` takes a pointer to a `Context`, and this one, with all that it points
     // to, lives until the end of this function, which the child (a copy, or running while this
     // process is suspended) does not outlast as far as it uses it. `child_main` makes system calls
     // only, never returns and never unwinds.
-    let pid = unsafe { system::spawn(child_main, (&raw const context).cast()) }.map_err(failed)?;
+    let spawned = unsafe { system::spawn(child_main, (&raw const context).cast(), &placement) };
+    let pid = match (spawned, start.group) {
+        // Where a child cannot be born in a group it walks in before anything else.
+        (Err(error), Some(group)) if cannot_be_born_in_a_group(&error) => {
+            let entrance = group.entrance().map_err(failed)?;
+            context.entrance.set(entrance.as_raw_fd());
+            let placement = Placement {
+                group: None,
+                ..placement
+            };
+            // SAFETY: as above; the entrance lives until the end of this block, which the child
+            // has left or executed its program by.
+            unsafe { system::spawn(child_main, (&raw const context).cast(), &placement) }
+        }
+        (spawned, _) => spawned,
+    }
+    .map_err(failed)?;
     drop(reporter);
     let mut failure = [0; Failure::BYTES];
     if report.read_exact(&mut failure).is_err() {
@@ -104,6 +165,79 @@ pub(crate) fn start(start: &Start<'_>) -> Result<ProcessId, StartFailure> {
         step,
         source: io::Error::from_raw_os_error(errno),
     })
+}
+
+/// Sends a signal to every process of a user (`None`: none, only to see whether there is one);
+/// whether there was any. All at once: a process that is being made at that moment is not missed.
+///
+/// Done by a child that becomes the user first, so nobody else's process can be meant.
+pub(crate) fn signal_all_of(uid: Uid, gid: Gid, signal: Option<Signal>) -> io::Result<bool> {
+    let errand = Errand {
+        uid: uid.as_raw(),
+        gid: gid.as_raw(),
+        signal: signal.map_or(0, |signal| signal as c_int),
+    };
+    if errand.uid == 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: `errand_main` takes a pointer to an `Errand`, and this one lives until the child has
+    // ended; it makes system calls only, never returns and never unwinds.
+    let pid = unsafe {
+        system::spawn(
+            errand_main,
+            (&raw const errand).cast(),
+            &Placement::default(),
+        )
+    }?;
+    loop {
+        match waitpid(Pid::from_raw(pid.0), None) {
+            Ok(Waited::Exited(_, Errand::FOUND)) => return Ok(true),
+            Ok(Waited::Exited(_, Errand::NOBODY)) => return Ok(false),
+            Ok(Waited::Exited(_, errno)) => return Err(io::Error::from_raw_os_error(errno)),
+            Ok(Waited::Signaled(..)) => {
+                return Err(io::Error::other("the process that was to do it was killed"));
+            }
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// A child that does one thing as another user.
+struct Errand {
+    uid: libc::uid_t,
+    gid: libc::gid_t,
+    signal: c_int,
+}
+
+impl Errand {
+    /// Exit codes that are no error numbers.
+    const NOBODY: c_int = 0;
+    const FOUND: c_int = 255;
+}
+
+/// # Safety
+///
+/// `errand` points to an [`Errand`].
+unsafe extern "C" fn errand_main(errand: *const c_void) -> ! {
+    // SAFETY: as this function's own condition has it; the rest are system calls on numbers.
+    let code = unsafe {
+        let Errand { uid, gid, signal } = *errand.cast::<Errand>();
+        let group = [gid];
+        let became = system::set_groups(&group)
+            .and_then(|()| system::set_group(gid))
+            .and_then(|()| system::set_user(uid));
+        match became {
+            Err(errno) => errno,
+            // Everybody whom this user may signal, but not this process.
+            Ok(()) if libc::kill(-1, signal) == 0 => Errand::FOUND,
+            Ok(()) => match last_errno() {
+                libc::ESRCH | libc::EPERM => Errand::NOBODY,
+                errno => errno,
+            },
+        }
+    };
+    exit_now(code)
 }
 
 /// The signals that this process ignores, which it has in common with all it was forked from and
@@ -125,7 +259,7 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
 }
 
 /// What the child works with: the arrays end with a null.
-struct Context {
+struct Context<'a> {
     programs: *const *const c_char,
     arguments: *const *const c_char,
     environment: *const *const c_char,
@@ -136,6 +270,23 @@ struct Context {
     ignored: u128,
     reporter: RawFd,
     parent: i32,
+    confinement: Option<&'a Confined>,
+    /// Where to write to enter the control group; -1 when the child is in it.
+    entrance: Cell<RawFd>,
+}
+
+/// Where a child begins.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Placement<'a> {
+    pub(super) namespaces: Namespaces,
+    pub(super) group: Option<BorrowedFd<'a>>,
+}
+
+fn cannot_be_born_in_a_group(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOSYS | libc::EPERM | libc::EINVAL | libc::E2BIG)
+    )
 }
 
 #[derive(Clone, Copy)]
@@ -146,10 +297,14 @@ struct Failure {
 
 impl Failure {
     const BYTES: usize = 8;
-    const STEPS: [StartStep; 6] = [
+    const STEPS: [StartStep; 10] = [
         StartStep::Process,
         StartStep::Session,
         StartStep::StandardStreams,
+        StartStep::PrivateDirectories,
+        StartStep::Network,
+        StartStep::Limits,
+        StartStep::Identity,
         StartStep::EnterDirectory,
         StartStep::Signals,
         StartStep::Execute,
@@ -178,7 +333,7 @@ impl Failure {
 unsafe extern "C" fn child_main(context: *const c_void) -> ! {
     // SAFETY: as this function's own condition has it.
     let failure = unsafe {
-        let context = &*context.cast::<Context>();
+        let context = &*context.cast::<Context<'_>>();
         let failure = become_command(context);
         let bytes = failure.to_bytes();
         libc::write(context.reporter, bytes.as_ptr().cast(), bytes.len());
@@ -194,15 +349,13 @@ unsafe extern "C" fn child_main(context: *const c_void) -> ! {
 ///
 /// As for [`child_main`]. The memory may be shared with the parent, which stands still: nothing
 /// here allocates, locks or unwinds.
-unsafe fn become_command(context: &Context) -> Failure {
+unsafe fn become_command(context: &Context<'_>) -> Failure {
     // SAFETY: all of these are system calls that take numbers, or pointers into the context, which
     // are good by this function's own condition.
     unsafe {
-        if let Err(failure) = system::bind_to_parent(context.parent) {
-            return Failure {
-                step: StartStep::Process,
-                errno: failure,
-            };
+        let entrance = context.entrance.get();
+        if entrance >= 0 && libc::write(entrance, c"0".as_ptr().cast(), 1) != 1 {
+            return failed(StartStep::Process);
         }
         if libc::setsid() < 0 {
             return failed(StartStep::Session);
@@ -213,6 +366,18 @@ unsafe fn become_command(context: &Context) -> Failure {
             }
         }
         system::close_on_exec_from(3);
+        if let Some(confined) = context.confinement
+            && let Err((step, errno)) = confined.confine()
+        {
+            return Failure { step, errno };
+        }
+        // A change of user would have undone it.
+        if let Err(errno) = system::bind_to_parent(context.parent) {
+            return Failure {
+                step: StartStep::Process,
+                errno,
+            };
+        }
         if libc::fchdir(context.directory) < 0 {
             return failed(StartStep::EnterDirectory);
         }
@@ -229,7 +394,7 @@ unsafe fn become_command(context: &Context) -> Failure {
 /// # Safety
 ///
 /// The caller is a process of its own (its table of actions is not shared).
-unsafe fn reset_signals(context: &Context) -> Result<(), Failure> {
+unsafe fn reset_signals(context: &Context<'_>) -> Result<(), Failure> {
     // SAFETY: the actions set are the default one, so no handler has to be good; the set is
     // initialised by `sigemptyset` before it is used.
     unsafe {
@@ -254,7 +419,7 @@ unsafe fn reset_signals(context: &Context) -> Result<(), Failure> {
 /// # Safety
 ///
 /// As for [`child_main`].
-unsafe fn execute(context: &Context) -> Failure {
+unsafe fn execute(context: &Context<'_>) -> Failure {
     let mut worst = libc::ENOENT;
     let mut program = context.programs;
     // SAFETY: `program` walks over the array up to the null at its end; `execve` gets C strings

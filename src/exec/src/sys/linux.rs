@@ -13,9 +13,10 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{SysconfVar, sysconf};
+use nix::unistd::{SysconfVar, Uid, sysconf};
 
-use super::{ProcessEntry, Received, own_pid};
+use super::clone::Placement;
+use super::{Namespaces, ProcessEntry, Received, own_pid};
 use crate::identity::ProcessId;
 
 /// Highest signal number; 64 is the last real-time signal.
@@ -23,6 +24,9 @@ pub(super) const LAST_SIGNAL: c_int = 64;
 
 /// Stack of a child between clone and execution: a few frames of system calls.
 const CHILD_STACK_WORDS: usize = 1 << 10;
+
+/// Has clone3 start the child in a control group, see clone(2). Not in every C library's headers.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// The first instruction of a child.
 pub(super) type ChildMain = unsafe extern "C" fn(*const c_void) -> !;
@@ -185,6 +189,43 @@ pub(crate) fn has_other_children(leader: ProcessId) -> io::Result<bool> {
     Ok(own_children()?.iter().any(|child| *child != leader))
 }
 
+/// Processes of a user, the dead that nobody has collected not among them.
+pub(crate) fn processes_of(uid: Uid) -> io::Result<Vec<ProcessEntry>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // The owner of a process that may not be looked into is root: its status tells the truth.
+        let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let users = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        let is_of_user = users
+            .and_then(|users| users.split_ascii_whitespace().next())
+            .is_some_and(|real| real.parse() == Ok(uid.as_raw()));
+        if is_of_user && let Some(entry) = process_entry(ProcessId(pid))? {
+            entries.push(entry);
+        }
+    }
+    entries.retain(|entry| !entry.is_zombie);
+    Ok(entries)
+}
+
+/// Keeps other processes of the same user, or of one that it becomes, from looking into this one.
+pub(crate) fn hide_memory() {
+    // Fails on no kernel that this runs on.
+    let _ = prctl::set_dumpable(false);
+}
+
+/// Children of this process, which has one thread.
+pub(crate) fn children() -> io::Result<Vec<ProcessId>> {
+    own_children()
+}
+
 /// Children of this process, which has one thread.
 fn own_children() -> io::Result<Vec<ProcessId>> {
     let own = own_pid();
@@ -283,6 +324,51 @@ fn age(start_ticks: u64) -> Duration {
     clock().saturating_sub(Duration::from_millis(milliseconds))
 }
 
+/// Sets the groups of a child, past the C library, which would do it in all threads.
+///
+/// # Safety
+///
+/// The caller is a child between clone and execution or end.
+pub(super) unsafe fn set_groups(groups: &[libc::gid_t]) -> Result<(), c_int> {
+    // SAFETY: the kernel reads so many numbers from the slice.
+    let result = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+    if result < 0 {
+        Err(Errno::last_raw())
+    } else {
+        Ok(())
+    }
+}
+
+/// Sets all three group ids of a child.
+///
+/// # Safety
+///
+/// As for [`set_groups`].
+pub(super) unsafe fn set_group(gid: libc::gid_t) -> Result<(), c_int> {
+    // SAFETY: the call takes numbers only.
+    let result = unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) };
+    if result < 0 {
+        Err(Errno::last_raw())
+    } else {
+        Ok(())
+    }
+}
+
+/// Sets all three user ids of a child.
+///
+/// # Safety
+///
+/// As for [`set_groups`].
+pub(super) unsafe fn set_user(uid: libc::uid_t) -> Result<(), c_int> {
+    // SAFETY: the call takes numbers only.
+    let result = unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) };
+    if result < 0 {
+        Err(Errno::last_raw())
+    } else {
+        Ok(())
+    }
+}
+
 /// Has this child killed when its parent dies, and makes sure that it has not died already.
 pub(super) fn bind_to_parent(parent: c_int) -> Result<(), c_int> {
     // SAFETY: these calls take numbers only.
@@ -361,20 +447,29 @@ pub(super) fn close_on_exec_from(first: u32) {
 pub(super) unsafe fn spawn(
     child_main: ChildMain,
     argument: *const c_void,
+    placement: &Placement<'_>,
 ) -> io::Result<ProcessId> {
     let mut stack = vec![0_u128; CHILD_STACK_WORDS];
     // SAFETY: the stack is ours, and lives until the child has left it, as this process stands
     // still until then; the rest is this function's own condition.
-    let result = unsafe { clone3(&mut stack, child_main, argument) };
+    let result = unsafe { clone3(&mut stack, child_main, argument, placement) };
     let result = match result {
         // Refused by sandboxes that cannot look into its arguments.
-        Err(Errno::ENOSYS | Errno::EPERM) => {
+        Err(Errno::ENOSYS | Errno::EPERM) if placement.group.is_none() => {
             // SAFETY: as above.
-            unsafe { clone(&mut stack, child_main, argument) }
+            unsafe { clone(&mut stack, child_main, argument, placement.namespaces) }
         }
         result => result,
     };
     Ok(ProcessId(result?))
+}
+
+/// What a clone is told of namespaces.
+fn namespace_flags(namespaces: Namespaces) -> c_int {
+    let flag = |wanted, flag| if wanted { flag } else { 0 };
+    flag(namespaces.mounts, libc::CLONE_NEWNS)
+        | flag(namespaces.ipc, libc::CLONE_NEWIPC)
+        | flag(namespaces.network, libc::CLONE_NEWNET)
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -382,10 +477,16 @@ unsafe fn clone3(
     stack: &mut [u128],
     child_main: ChildMain,
     argument: *const c_void,
+    placement: &Placement<'_>,
 ) -> nix::Result<c_int> {
     // SAFETY: all-zero is what the kernel takes for "not used" in every field.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | namespace_flags(placement.namespaces);
+    arguments.flags = u64::from(flags.cast_unsigned());
+    if let Some(group) = placement.group {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = u64::from(group.as_raw_fd().cast_unsigned());
+    }
     arguments.exit_signal = libc::SIGCHLD as u64;
     arguments.stack = stack.as_mut_ptr() as u64;
     arguments.stack_size = size_of_val(stack) as u64;
@@ -437,7 +538,12 @@ unsafe fn clone3(
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-unsafe fn clone3(_: &mut [u128], _: ChildMain, _: *const c_void) -> nix::Result<c_int> {
+unsafe fn clone3(
+    _: &mut [u128],
+    _: ChildMain,
+    _: *const c_void,
+    _: &Placement<'_>,
+) -> nix::Result<c_int> {
     Err(Errno::ENOSYS)
 }
 
@@ -446,6 +552,7 @@ unsafe fn clone(
     stack: &mut [u128],
     child_main: ChildMain,
     argument: *const c_void,
+    namespaces: Namespaces,
 ) -> nix::Result<c_int> {
     struct Call(ChildMain, *const c_void);
     extern "C" fn enter(call: *mut c_void) -> c_int {
@@ -456,7 +563,8 @@ unsafe fn clone(
         }
     }
     let mut call = Call(child_main, argument);
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let shared = libc::CLONE_VM | libc::CLONE_VFORK;
+    let flags = shared | namespace_flags(namespaces) | libc::SIGCHLD;
     // SAFETY: the pointer is to the end of the stack, which grows down on every architecture that
     // this is built for; `call` lives on, as this process stands still until the child is gone.
     let pid = unsafe {

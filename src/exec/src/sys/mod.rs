@@ -8,8 +8,16 @@
 )]
 
 mod clone;
+#[cfg(target_os = "linux")]
+mod confine;
+#[cfg(target_os = "linux")]
+mod files;
+#[cfg(target_os = "linux")]
+mod log;
 mod process;
 mod socket;
+#[cfg(target_os = "linux")]
+mod view;
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -17,16 +25,30 @@ mod linux;
 mod macos;
 
 #[cfg(target_os = "linux")]
+pub(crate) use files::{
+    change_mode, change_owner, make_mutable, open_to_look, rename_to_free_name,
+};
+#[cfg(target_os = "linux")]
 use linux as system;
+#[cfg(target_os = "linux")]
+pub(crate) use log::{log_clock, out_of_memory_victims};
 #[cfg(target_os = "macos")]
 use macos as system;
+#[cfg(target_os = "linux")]
+pub(crate) use view::{
+    TEMPORARY_DIRECTORIES, has_namespaces, hide_processes, leave_mount_namespace,
+};
 
-pub(crate) use clone::{Fork, Start, StartFailure, exit_now, fork, ignored_signals, start};
+pub(crate) use clone::{
+    Confinement, Fork, Namespaces, Start, StartFailure, exit_now, fork, ignored_signals,
+    signal_all_of, start,
+};
 pub(crate) use process::{mark_close_on_exec, own_pid, peek_exit, reap, usage_of_children};
 pub(crate) use socket::{bind_socket, connect_socket, handed_over_listener, peer_uid};
 pub(crate) use system::{
-    Signals, adopt_orphans, boot_id, clock, has_other_children, list_tree, name_process,
-    open_directory_flags, process_entry, send_signal, set_room_aside, widen_pipe,
+    Signals, adopt_orphans, boot_id, children, clock, has_other_children, hide_memory, list_tree,
+    name_process, open_directory_flags, process_entry, processes_of, send_signal, set_room_aside,
+    widen_pipe,
 };
 
 use std::time::Duration;

@@ -82,6 +82,7 @@ pub(crate) fn usage_of_children() -> Usage {
         user_time: span(usage.user_time().num_microseconds()),
         system_time: span(usage.system_time().num_microseconds()),
         max_resident_bytes: u64::try_from(usage.max_rss()).unwrap_or(0) * unit,
+        ..Usage::default()
     }
 }
 

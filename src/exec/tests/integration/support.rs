@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use helix_exec::control::{self, Notice, Order, StopReason};
 use helix_exec::frame::{self, MAX_CONTROL_FRAME, MAX_LAUNCHER_FRAME};
-use helix_exec::launcher::{self, Config, Maxima, Refusal, Reply, Request, Roots};
+use helix_exec::launcher::{self, Config, Refusal, Reply, Request, Roots};
 use helix_exec::spool::status::{Ended, Status};
 use helix_exec::spool::{Piece, SpoolLimits, Stream};
 use helix_exec::{
-    LaunchRequest, Limits, Needles, OutputStreams, ProcessId, ProcessIdentity, SpoolReader,
-    SpoolWriter,
+    LaunchRequest, Limits, Needles, Network, OutputStreams, ProcessId, ProcessIdentity,
+    ResourceLimits, SpoolReader, SpoolWriter,
 };
 use tempfile::TempDir;
 
@@ -98,6 +98,9 @@ impl Launcher {
             streams: OutputStreams::Separate,
             spool_limits,
             needles: Needles::default(),
+            directories: None,
+            resources: ResourceLimits::default(),
+            network: Network::default(),
         }
     }
 
@@ -158,10 +161,9 @@ impl Drop for Launcher {
 
 pub(crate) fn config(directory: &Path) -> Config {
     Config {
-        client_uid: nix::unistd::geteuid().as_raw(),
         spool_roots: Roots::Beneath(vec![directory.join("spools")]),
         work_roots: Roots::Beneath(vec![directory.join("work")]),
-        maxima: Maxima::default(),
+        ..Config::unprivileged(nix::unistd::geteuid().as_raw())
     }
 }
 

@@ -1,0 +1,237 @@
+//! Slots: what a command has for itself while it runs, one user and one control group each.
+//!
+//! A slot is held by a lock on a file, which the kernel takes back when the holder dies. So nobody
+//! has to remember who holds what: not the launcher, which may be restarted, and not the holder,
+//! which may be killed. The file says whether its last holder has left the slot empty; one that has
+//! not is emptied by the next before anything else happens in it.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::Uid;
+
+use super::message::Refusal;
+use super::users::SlotUser;
+use crate::control_group::{Group, Hierarchy};
+use crate::request::ResourceLimits;
+use crate::sys;
+
+/// How long the processes of a dead holder may take to die.
+const EMPTY_LIMIT: Duration = Duration::from_secs(5);
+
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
+
+/// What the file of a slot begins with while it is held, and when it was not left empty.
+const IN_USE: u8 = b'1';
+const EMPTY: u8 = b'0';
+
+/// All slots of a launcher.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    directory: OwnedFd,
+    users: Option<Vec<SlotUser>>,
+    hierarchy: Option<Hierarchy>,
+    count: u32,
+}
+
+/// A slot that this process holds.
+#[derive(Debug)]
+pub(crate) struct Slot<'a> {
+    pub(crate) number: u32,
+    pub(crate) user: Option<&'a SlotUser>,
+    pub(crate) group: Option<Group>,
+    hierarchy: Option<&'a Hierarchy>,
+    lock: Flock<File>,
+}
+
+impl Slots {
+    /// Slots for these users, or so many of them without users.
+    pub(super) fn new(
+        directory: OwnedFd,
+        users: Option<Vec<SlotUser>>,
+        hierarchy: Option<Hierarchy>,
+        most: usize,
+    ) -> Self {
+        let count = users.as_ref().map_or(most, |users| users.len().min(most));
+        Self {
+            directory,
+            users,
+            hierarchy,
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+        }
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Takes a slot that nobody holds, and empties it if need be. The limits are those of its
+    /// group.
+    pub(crate) fn acquire(&self, limits: &ResourceLimits) -> Result<Slot<'_>, Refusal> {
+        let mut problem = None;
+        for number in 0..self.count {
+            match self.take(number, limits) {
+                Ok(Some(slot)) => return Ok(slot),
+                Ok(None) => {}
+                // What is wrong with one need not be wrong with the next.
+                Err(error) => problem = Some((number, error)),
+            }
+        }
+        Err(match problem {
+            Some((number, error)) => Refusal::Failed {
+                step: format!("take slot {number}"),
+                errno: error.raw_os_error().unwrap_or(0),
+                message: error.to_string(),
+            },
+            None => Refusal::Full {
+                running: self.count as usize,
+                limit: self.count as usize,
+            },
+        })
+    }
+
+    /// Ends whatever runs in slots that nobody holds. Does not wait for the end of it.
+    pub(crate) fn sweep(&self) {
+        for number in 0..self.count {
+            if let Ok(Some(lock)) = self.lock(number)
+                && was_left(&lock).unwrap_or(true)
+            {
+                // What lives on is met again by whoever takes the slot.
+                let _ = self.kill(number, None);
+            }
+        }
+    }
+
+    /// Empties the slots that nobody holds and that were not left empty.
+    pub(crate) fn empty_abandoned(&self) -> io::Result<()> {
+        for number in 0..self.count {
+            if let Some(mut lock) = self.lock(number)?
+                && was_left(&lock)?
+            {
+                self.empty(number)?;
+                lock.rewind()?;
+                lock.write_all(&[EMPTY])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All users that commands run as.
+    pub(crate) fn uids(&self) -> Vec<Uid> {
+        let users = self.users.iter().flatten();
+        users.map(|user| user.uid).collect()
+    }
+
+    fn take(&self, number: u32, limits: &ResourceLimits) -> io::Result<Option<Slot<'_>>> {
+        let Some(mut lock) = self.lock(number)? else {
+            return Ok(None);
+        };
+        if was_left(&lock)? {
+            self.empty(number)?;
+        }
+        lock.rewind()?;
+        lock.write_all(&[IN_USE])?;
+        let group = self.group(number, limits)?;
+        Ok(Some(Slot {
+            number,
+            user: self.user(number),
+            group,
+            hierarchy: self.hierarchy.as_ref(),
+            lock,
+        }))
+    }
+
+    /// The lock of a slot; `None` when somebody has it.
+    fn lock(&self, number: u32) -> io::Result<Option<Flock<File>>> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let name = format!("slot-{number}");
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let file = File::from(openat(&self.directory, name.as_str(), flags, mode)?);
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(lock)),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(errno.into()),
+        }
+    }
+
+    fn user(&self, number: u32) -> Option<&SlotUser> {
+        self.users.as_ref()?.get(usize::try_from(number).ok()?)
+    }
+
+    fn group(&self, number: u32, limits: &ResourceLimits) -> io::Result<Option<Group>> {
+        let group = self.hierarchy.as_ref().map(|all| all.group(number, limits));
+        group.transpose()
+    }
+
+    fn empty(&self, number: u32) -> io::Result<()> {
+        let group = self.group(number, &ResourceLimits::default())?;
+        let give_up_at = sys::clock() + EMPTY_LIMIT;
+        while self.kill(number, group.as_ref())? {
+            if sys::clock() >= give_up_at {
+                return Err(io::Error::other(
+                    "processes of the last command cannot be killed",
+                ));
+            }
+            std::thread::sleep(LOOK_AGAIN_AFTER);
+        }
+        Ok(())
+    }
+
+    /// Kills what runs in a slot; whether anything did.
+    fn kill(&self, number: u32, group: Option<&Group>) -> io::Result<bool> {
+        let opened = match group {
+            None => self.group(number, &ResourceLimits::default())?,
+            Some(_) => None,
+        };
+        let mut any = false;
+        if let Some(group) = group.or(opened.as_ref())
+            && group.is_populated()?
+        {
+            group.kill()?;
+            any = true;
+        }
+        if let Some(user) = self.user(number) {
+            any |= sys::signal_all_of(user.uid, user.gid, Some(Signal::SIGKILL))?;
+        }
+        Ok(any)
+    }
+}
+
+impl Slot<'_> {
+    /// Gives the slot back, empty.
+    pub(crate) fn release(mut self) {
+        drop(self.group.take());
+        // Not written means not left: the next holder looks for itself.
+        let _ = self
+            .lock
+            .rewind()
+            .and_then(|()| self.lock.write_all(&[EMPTY]));
+    }
+
+    /// Has the group made anew for the next holder, so that its counters begin at zero.
+    pub(crate) fn discard_group(&mut self) {
+        self.group = None;
+        if let Some(hierarchy) = self.hierarchy {
+            hierarchy.discard(self.number);
+        }
+    }
+
+    /// The group as the kernel's log names it.
+    pub(crate) fn group_name_in_log(&self) -> Option<std::path::PathBuf> {
+        Some(self.hierarchy?.name_in_log(self.number))
+    }
+}
+
+/// Whether the last holder of a slot is not known to have left it empty.
+fn was_left(mut lock: &File) -> io::Result<bool> {
+    let mut state = [0];
+    lock.rewind()?;
+    // A new file is empty: nothing is known of what ran in an earlier life of the directory.
+    Ok(lock.read(&mut state)? == 0 || state[0] != EMPTY)
+}
