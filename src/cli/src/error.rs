@@ -13,6 +13,7 @@ use crate::client::{Address, AddressError};
 use crate::demo::DemoError;
 use crate::exit::Exit;
 use crate::render::units;
+use crate::results::ResultsError;
 
 /// Why a command ended without doing what it was asked.
 ///
@@ -132,6 +133,9 @@ pub(crate) enum Error {
         #[source]
         source: DemoError,
     },
+    /// `helix results` cannot do what it was asked.
+    #[error(transparent)]
+    Results(#[from] ResultsError),
     /// Signals cannot be caught.
     #[error("cannot listen for signals")]
     Signals {
@@ -176,6 +180,7 @@ impl Error {
                     _ => Exit::Infrastructure,
                 },
             },
+            Self::Results(error) => error.exit(),
             Self::NotLoopback { .. } => Exit::Usage,
             Self::Directory { .. } => Exit::InputOutput,
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::NoInput,
@@ -288,6 +293,7 @@ impl Error {
             } => {
                 Some("`helix capacity` asks it; `--directory` keeps a second one apart".to_owned())
             }
+            Self::Results(error) => error.hint(),
             Self::Demo { source } => source.hint(),
             Self::Agent { .. }
             | Self::Launcher { .. }

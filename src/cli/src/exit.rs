@@ -14,6 +14,9 @@ pub(crate) enum Exit {
     /// 1: the work item failed although its command exited with 0, because of
     /// its test results.
     Failed,
+    /// 2: `helix results` found no test, or something it was to read cannot be
+    /// read, or its arguments make no sense.
+    NoResults,
     /// 1 to 255: the work item's command exited with this code.
     Command(u8),
     /// 128 + n: signal n, which nobody of us sent, ended the command.
@@ -47,7 +50,8 @@ pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0       the work item passed, or the wish was fulfilled
   1..255  the work item's command exited with this code
-  1       the command exited with 0, but tests failed
+  1       the command exited with 0, but tests failed; `helix results`: a test failed
+  2       `helix results`: wrong arguments, no test found, or something cannot be read
   128+n   signal n ended the command
   64      wrong arguments, or the agent found the work item wrong
   66      no such attempt, or no such file
@@ -66,6 +70,7 @@ impl Exit {
         match self {
             Self::Success => 0,
             Self::Failed => 1,
+            Self::NoResults => 2,
             Self::Command(code) => code,
             Self::Signal(signal) => 128_u8.saturating_add(signal),
             Self::Usage => 64,
@@ -97,6 +102,7 @@ mod tests {
         for exit in [
             Exit::Success,
             Exit::Failed,
+            Exit::NoResults,
             Exit::Usage,
             Exit::NoInput,
             Exit::Unreachable,

@@ -176,6 +176,16 @@ impl Screen {
         inner.error(format!("{prefix} {text}\n").as_bytes())
     }
 
+    /// Says something on a line of its own whatever standard output carries.
+    pub(crate) fn aside(&self, text: &str) -> Result<(), Error> {
+        let prefix = self.error_palette.dim("helix:");
+        let text = render::text::clean(text);
+        let mut inner = self.lock();
+        inner.hide();
+        inner.start_line()?;
+        inner.error(format!("{prefix} {text}\n").as_bytes())
+    }
+
     /// Says what went wrong, to people and programs. What cannot be said is
     /// lost: there is nobody left to tell.
     pub(crate) fn error(&self, error: &Error) {

@@ -55,6 +55,9 @@ pub struct Discovery {
     pub files: Vec<Found>,
     /// What was passed over although its name fits, or could not be entered, as sentence fragments; at most 100.
     pub passed_over: Vec<String>,
+    /// Links whose names fit, as sentence fragments: none is followed, and what they point to may be found by its
+    /// own name. They are among `passed_over` as well.
+    pub links: Vec<String>,
     /// How many more were passed over.
     pub passed_over_unlisted: u64,
 }
@@ -218,7 +221,14 @@ impl Walk<'_> {
             let path = root_path.join(&relative);
             match open_file(&directory, &name) {
                 Ok((_, status)) => self.file(root, relative, path, &status),
-                Err(error) => self.pass_over(&path, &error.to_string()),
+                Err(error) => {
+                    let listed = self.discovery.passed_over.len();
+                    self.pass_over(&path, &error.to_string());
+                    if is_link(&error) {
+                        let line = self.discovery.passed_over.get(listed).cloned();
+                        self.discovery.links.extend(line);
+                    }
+                }
             }
         }
         for name in subdirectories {
@@ -319,6 +329,15 @@ impl Walk<'_> {
     }
 }
 
+/// What is wrong with a link: that it is one.
+#[derive(Debug, Error)]
+#[error("is a link, and links are not followed")]
+struct IsLink;
+
+fn is_link(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|source| source.is::<IsLink>())
+}
+
 fn directory_flags() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK
 }
@@ -345,7 +364,7 @@ fn open_file(directory: &OwnedFd, name: &OsStr) -> io::Result<(OwnedFd, FileStat
         | OFlag::O_NOCTTY;
     let file =
         openat(directory.as_fd(), name, flags, Mode::empty()).map_err(|errno| match errno {
-            Errno::ELOOP => io::Error::other("is a link, and links are not followed"),
+            Errno::ELOOP => io::Error::other(IsLink),
             errno => errno.into(),
         })?;
     let status = fstat(&file)?;

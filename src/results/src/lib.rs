@@ -53,7 +53,7 @@ pub use rerun::{RerunIndex, RerunLimits, Reruns};
 pub use sink::{CollectedRun, Collector, Sink};
 pub use tally::{CaseBrief, Counts, Tally, TallyLimits};
 pub use text::{Text, printable, printable_line};
-pub use view::{Colour, ProblemList, ViewOptions, problem_lines, write_view};
+pub use view::{Colour, ProblemList, ViewOptions, problem_lines, write_counts, write_view};
 pub use write::ctrf::CtrfWriter;
 pub use write::json::JsonWriter;
 pub use write::junit::JUnitWriter;

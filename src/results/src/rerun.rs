@@ -9,7 +9,7 @@
 //! first one goes with the first one of the next file, the second with the second.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -82,9 +82,8 @@ impl RerunIndex {
     /// The entry of a case: the one of its name, or for the second of that name in this file another.
     fn key(&mut self, case: &TestCase) -> u64 {
         let hash = |number: u32| {
-            let mut hasher = self.hasher.build_hasher();
-            (&case.suite, &case.class, &case.name, number).hash(&mut hasher);
-            hasher.finish()
+            let identity = (&case.suite, &case.class, &case.name, number);
+            self.hasher.hash_one(identity)
         };
         let (first, file) = (hash(1), self.file);
         let Some(entry) = self.entries.get_mut(&first) else {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::limits::Limits;
 use crate::model::{Origin, Outcome, Position, TestCase, TestRun};
-use crate::problem::{Problem, ReadError};
+use crate::problem::{Problem, ProblemKind, ReadError};
 use crate::read::{ReadEnd, ReadReport, read};
 use crate::sink::Sink;
 use crate::text::{Text, prefix};
@@ -156,6 +156,7 @@ pub struct Tally {
     slowest: BinaryHeap<Reverse<Slow>>,
     problems: Vec<Problem>,
     problems_dropped: u64,
+    losses: u64,
     unread: Vec<String>,
     current_file: Option<Arc<str>>,
 }
@@ -329,6 +330,13 @@ impl Tally {
         self.counts.failures() > 0 || self.files_cut_short > 0
     }
 
+    /// Whether results may be missing although their files were read: something in them was damaged, or they end
+    /// too early.
+    #[must_use]
+    pub fn may_lack_results(&self) -> bool {
+        self.losses > 0
+    }
+
     fn brief(&self, case: &TestCase) -> CaseBrief {
         let limit = self.limits.text_bytes;
         let failed_attempt = case
@@ -379,6 +387,9 @@ impl Sink for Tally {
     }
 
     fn problem(&mut self, problem: Problem) {
+        // A file without any test is whole: suites are empty at times.
+        let is_loss = problem.kind.may_lose_results() && problem.kind != ProblemKind::NoTests;
+        self.losses += u64::from(is_loss);
         if self.problems.len() < self.limits.problems {
             self.problems.push(problem);
         } else {

@@ -290,11 +290,11 @@ fn opens_service_command(rest: &str) -> bool {
             .is_some_and(|word| word.eq_ignore_ascii_case("vso["))
 }
 
-/// [`printable`] on one line of at most `limit` bytes: line ends become spaces, what is cut off ends in `...`.
+/// [`printable`] on one line of at most `limit` bytes: line ends and tabs become spaces, what is cut off ends in `...`.
 #[must_use]
 pub fn printable_line(text: &str, limit: usize) -> String {
     let cut = prefix(text, limit);
-    let mut line = printable(cut).replace('\n', " ");
+    let mut line = printable(cut).replace(['\n', '\t'], " ");
     if cut.len() < text.len() {
         line.push_str("...");
     }
@@ -396,6 +396,6 @@ mod tests {
             // Making it safe once more changes nothing.
             assert_eq!(printable(&printable(text)), expected);
         }
-        assert_eq!(printable_line("a\nb c", 3), "a b...");
+        assert_eq!(printable_line("a\n\tb c", 4), "a  b...");
     }
 }

@@ -92,6 +92,15 @@ pub fn problem_lines(tally: &Tally) -> Vec<String> {
     lines
 }
 
+/// Writes only the last line of the view: how many tests ended in which way.
+///
+/// # Errors
+///
+/// Only those of `out`.
+pub fn write_counts(tally: &Tally, options: &ViewOptions, out: &mut dyn Write) -> fmt::Result {
+    View { options, out }.counts(tally)
+}
+
 struct View<'a> {
     options: &'a ViewOptions,
     out: &'a mut dyn Write,

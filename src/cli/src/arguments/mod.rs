@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::run::RunArguments;
 use crate::exit::EXIT_CODES;
+use crate::results::arguments::ResultsArguments;
 
 /// Runs test work items on Helix agents and shows what became of them.
 #[derive(Debug, Parser)]
@@ -154,6 +155,7 @@ pub(crate) enum Command {
     Drain(DrainArguments),
     /// Let a drained agent take work again.
     Resume,
+    Results(ResultsArguments),
     /// Start an agent on this machine, with nothing to set up.
     Up(UpArguments),
 }

@@ -9,8 +9,8 @@ const MOST_DEPTH: u64 = 1 << 20;
 /// Bytes kept of a number or literal.
 const SCALAR_BYTES: usize = 64;
 
-/// Bytes kept of a key.
-pub(crate) const KEY_BYTES: usize = 256;
+/// Bytes kept of a key: as many as of a name, since keys of labels are names.
+pub(crate) const KEY_BYTES: usize = 16 << 10;
 
 /// One piece of a JSON text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,14 +2,15 @@
 
 use helix_results::{
     Attachment, AttachmentBody, Attempt, Collector, CtrfWriter, Evidence, Flakiness, JUnitWriter,
-    Limits, Origin, Outcome, Position, ReadError, ReadReport, Tally, TallyLimits, TestCase, Text,
-    Timestamp, Trait, ViewOptions, read, write_view,
+    Limits, Origin, Outcome, Position, ReadError, ReadReport, Sink, Tally, TallyLimits, TestCase,
+    Text, Timestamp, Trait, ViewOptions, read, write_view,
 };
 use std::io::Read;
 use std::time::Duration;
 
 /// Reads `bytes` in several ways and checks what must hold of each.
-pub(crate) fn scrutinise(name: &str, bytes: &[u8]) {
+pub(crate) fn scrutinise(name: &str, bytes: &[u8]) -> Recognised {
+    let mut recognised = Recognised::No;
     for limits in [Limits::default(), small_limits()] {
         let (result, collector) = read_in_pieces(name, bytes, &limits, usize::MAX);
         told_properly(&result, &collector);
@@ -17,12 +18,21 @@ pub(crate) fn scrutinise(name: &str, bytes: &[u8]) {
         assert_eq!(dripped.ok(), result.as_ref().ok().cloned());
         assert!(dripped_collector.cases().eq(collector.cases()));
         assert_eq!(dripped_collector.problems, collector.problems);
-        view_is_safe(name, bytes, &limits);
+        view_is_safe(&collector);
         if result.is_ok() {
+            recognised = Recognised::Yes;
             survives_junit(collector.cases());
             survives_ctrf(collector.cases());
         }
     }
+    recognised
+}
+
+/// Whether the bytes are a result file at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recognised {
+    Yes,
+    No,
 }
 
 /// Limits so small that what happens at them is reached.
@@ -87,10 +97,15 @@ fn told_properly(result: &Result<ReadReport, ReadError>, collector: &Collector) 
     }
 }
 
-fn view_is_safe(name: &str, bytes: &[u8], limits: &Limits) {
+fn view_is_safe(collector: &Collector) {
     let mut tally = Tally::new(TallyLimits::default());
-    let mut input = bytes;
-    let _ = tally.add_file(&mut input, name, limits, &|| false);
+    for run in &collector.runs {
+        tally.run_started(&run.run);
+        run.cases.iter().for_each(|case| tally.add(case));
+    }
+    for problem in &collector.problems {
+        tally.problem(problem.clone());
+    }
     let mut view = String::new();
     write_view(&tally, &ViewOptions::default(), &mut view).expect("strings take text");
     let obeyed = |line: &str| line.contains("##vso[") || line.contains("##[");
@@ -113,7 +128,6 @@ fn wide_limits() -> Limits {
 
 /// Writes the cases as JUnit, reads them again, and wants back all that the format can carry.
 pub(crate) fn survives_junit<'c>(cases: impl Iterator<Item = &'c TestCase>) {
-    use helix_results::Sink;
     let mut writer = JUnitWriter::new(Vec::new());
     let mut expected = Vec::new();
     for case in cases {
@@ -126,7 +140,6 @@ pub(crate) fn survives_junit<'c>(cases: impl Iterator<Item = &'c TestCase>) {
 
 /// The same with CTRF.
 pub(crate) fn survives_ctrf<'c>(cases: impl Iterator<Item = &'c TestCase>) {
-    use helix_results::Sink;
     let mut writer = CtrfWriter::new(Vec::new(), "a tool");
     let mut expected = Vec::new();
     for case in cases {
