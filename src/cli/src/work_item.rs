@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use helix_proto::agent::v1::{
-    Argv, Command, Delivery, EnvironmentVariable, Limits, OutputMode, Requirement, Resources,
+    Argv, Command, Delivery, EnvironmentVariable, Limits, Network, OutputMode, Requirement, Resources,
     WorkItem, command,
 };
 use uuid::Uuid;
@@ -89,6 +89,7 @@ impl Template {
                 retries_requested: arguments.retries,
                 retries_used: None,
             }),
+            network: Network::Unspecified.into(),
         };
         Ok(Self {
             work_item,

@@ -72,9 +72,17 @@ impl Evidence {
     #[must_use]
     pub fn of(ending: &Ending) -> Self {
         match ending {
-            Ending::Exited(_) | Ending::Signalled { .. } | Ending::OutputLimit => Self::Works,
-            // A command that hangs may hang because of the machine, or not.
-            Ending::TimedOut(_) | Ending::Cancelled { .. } => Self::Nothing,
+            Ending::Exited(_)
+            | Ending::Signalled { .. }
+            | Ending::OutputLimit
+            | Ending::OutOfMemory {
+                limit_bytes: Some(_),
+            } => Self::Works,
+            // A command that hangs may hang because of the machine, or not; and where memory was
+            // short without a limit of its own, others may have had it.
+            Ending::TimedOut(_)
+            | Ending::Cancelled { .. }
+            | Ending::OutOfMemory { limit_bytes: None } => Self::Nothing,
             Ending::CouldNotStart(failure) => Self::from_blame(failure.blame()),
             Ending::Infrastructure(cause) => Self::from_blame(cause.blame()),
         }
@@ -329,6 +337,9 @@ mod tests {
             Works,
         );
         check(Ending::OutputLimit, Works);
+        let hungry = |limit_bytes| Ending::OutOfMemory { limit_bytes };
+        check(hungry(Some(1)), Works);
+        check(hungry(None), Nothing);
         check(
             Ending::TimedOut(TimeoutKind::Wall(Duration::from_secs(1))),
             Nothing,

@@ -21,14 +21,21 @@ pub struct Resources {
     pub disk_bytes: u64,
 }
 
-/// What a work item asks for. What it does not name it neither reserves nor is limited to.
+/// The least memory that can be asked for, in bytes: no program starts in less.
+pub const MIN_MEMORY_BYTES: u64 = 1 << 20;
+
+/// The least CPU that can be asked for, in thousandths of one CPU.
+pub const MIN_CPU_MILLIS: u64 = 10;
+
+/// What a work item asks for: reserved for it, and the limit that it is held to where the machine
+/// can. What it does not name it neither reserves nor is limited to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResourcesWanted {
     /// Places; 1 unless said otherwise.
     pub slots: NonZeroU32,
-    /// CPU, in thousandths of one CPU.
+    /// CPU, in thousandths of one CPU; requests give at least [`MIN_CPU_MILLIS`].
     pub cpu_millis: Option<NonZeroU64>,
-    /// Memory, in bytes.
+    /// Memory, in bytes; requests give at least [`MIN_MEMORY_BYTES`].
     pub memory_bytes: Option<NonZeroU64>,
     /// Disk space, in bytes.
     pub disk_bytes: Option<NonZeroU64>,

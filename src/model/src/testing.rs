@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::capability::{CapabilitySet, Requirement};
 use crate::ids::{AttemptId, FriendlyName, JobId, QueueName, WorkItemId};
 use crate::resources::ResourcesWanted;
-use crate::work_item::{Command, Delivery, Environment, Limits, OutputMode, WorkItem};
+use crate::work_item::{Command, Delivery, Environment, Limits, Network, OutputMode, WorkItem};
 
 /// A time some seconds after the start of 2026.
 pub(crate) fn at(seconds: u64) -> SystemTime {
@@ -75,6 +75,7 @@ pub(crate) fn work_item() -> WorkItem {
         limits: Limits::default(),
         output_mode: OutputMode::Merged,
         resources: ResourcesWanted::default(),
+        network: Network::Machine,
         requirements: Vec::new(),
         artifacts: Vec::new(),
         delivery: Delivery::first(3, 2),

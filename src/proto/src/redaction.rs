@@ -29,6 +29,7 @@ impl fmt::Debug for WorkItem {
             .field("requirements", &self.requirements)
             .field("artifact_globs", &self.artifact_globs)
             .field("delivery", &self.delivery)
+            .field("network", &self.network())
             .finish()
     }
 }

@@ -48,6 +48,10 @@ enum Body<'a> {
         working_directory: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         wall_timeout_seconds: Option<f64>,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        run_as: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        slot: Option<u32>,
     },
     Exited(Exited<'a>),
     ResultsRead {
@@ -116,13 +120,46 @@ struct Exited<'a> {
     cpu_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_memory_bytes: Option<u64>,
-    leftovers: Vec<Leftover<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_tree_memory_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_processes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused_forks: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<DiskUse>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_kills: Option<MemoryKills<'a>>,
+    leftovers: Vec<Process<'a>>,
+    leftovers_total: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    survivors: Vec<Process<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files_left: Option<FilesLeft<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Leftover<'a> {
+struct Process<'a> {
     pid: u32,
     name: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct DiskUse {
+    read_bytes: u64,
+    written_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct MemoryKills<'a> {
+    count: u64,
+    victims: Vec<Process<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct FilesLeft<'a> {
+    count: u64,
+    problems: &'a [String],
 }
 
 #[derive(Debug, Serialize)]
@@ -133,6 +170,8 @@ struct Ending<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     signal: Option<i32>,
     core_dumped: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_limit_bytes: Option<u64>,
     message: &'a str,
 }
 
@@ -219,6 +258,8 @@ impl<'a> From<&'a Kind> for Body<'a> {
                 pid: started.pid,
                 working_directory: &started.working_directory,
                 wall_timeout_seconds: seconds(started.wall_timeout),
+                run_as: &started.run_as,
+                slot: started.slot,
             },
             Kind::Exited(exited) => Self::Exited(Exited::from(exited)),
             Kind::ResultsRead(results) => Self::ResultsRead {
@@ -301,14 +342,41 @@ impl<'a> From<&'a wire::Exited> for Exited<'a> {
             elapsed_seconds: seconds(exited.elapsed),
             cpu_seconds: seconds(exited.cpu_time),
             peak_memory_bytes: (exited.peak_memory_bytes > 0).then_some(exited.peak_memory_bytes),
-            leftovers: exited
-                .leftovers
-                .iter()
-                .map(|process| Leftover {
-                    pid: process.pid,
-                    name: &process.name,
-                })
-                .collect(),
+            peak_tree_memory_bytes: (exited.peak_tree_memory_bytes > 0)
+                .then_some(exited.peak_tree_memory_bytes),
+            peak_processes: (exited.peak_processes > 0).then_some(exited.peak_processes),
+            refused_forks: exited.refused_forks,
+            disk: exited.disk.map(|disk| DiskUse {
+                read_bytes: disk.read_bytes,
+                written_bytes: disk.written_bytes,
+            }),
+            memory_kills: exited.memory_kills.as_ref().map(|kills| MemoryKills {
+                count: kills.count,
+                victims: kills
+                    .victims
+                    .iter()
+                    .map(|victim| Process {
+                        pid: victim.pid,
+                        name: &victim.name,
+                    })
+                    .collect(),
+            }),
+            leftovers: exited.leftovers.iter().map(Process::from).collect(),
+            leftovers_total: exited.leftovers_total,
+            survivors: exited.survivors.iter().map(Process::from).collect(),
+            files_left: exited.files_left.as_ref().map(|left| FilesLeft {
+                count: left.count,
+                problems: &left.problems,
+            }),
+        }
+    }
+}
+
+impl<'a> From<&'a wire::LeftoverProcess> for Process<'a> {
+    fn from(process: &'a wire::LeftoverProcess) -> Self {
+        Self {
+            pid: process.pid,
+            name: &process.name,
         }
     }
 }
@@ -323,6 +391,7 @@ impl<'a> From<&'a wire::Ending> for Ending<'a> {
             EndingKind::SilenceTimeout => "silence_timeout",
             EndingKind::Cancelled => "cancelled",
             EndingKind::OutputLimit => "output_limit",
+            EndingKind::OutOfMemory => "out_of_memory",
             EndingKind::CouldNotStart => "could_not_start",
             EndingKind::Infrastructure => "infrastructure",
         };
@@ -331,6 +400,8 @@ impl<'a> From<&'a wire::Ending> for Ending<'a> {
             exit_code: ending.exit_code,
             signal: ending.signal,
             core_dumped: ending.core_dumped,
+            memory_limit_bytes: (ending.memory_limit_bytes > 0)
+                .then_some(ending.memory_limit_bytes),
             message: &ending.message,
         }
     }

@@ -15,6 +15,7 @@ pub(crate) fn state_text(state: AgentState) -> &'static str {
         AgentState::Offline => "offline",
         AgentState::Quarantined => "quarantined",
         AgentState::Probation => "probation",
+        AgentState::NotIsolated => "not isolated",
     }
 }
 
@@ -133,9 +134,10 @@ fn state(capacity: &Capacity, palette: Palette) -> String {
         AgentState::Full | AgentState::Probation | AgentState::Draining => {
             palette.yellow(word).to_string()
         }
-        AgentState::Offline | AgentState::Quarantined | AgentState::Unspecified => {
-            palette.red(word).to_string()
-        }
+        AgentState::Offline
+        | AgentState::Quarantined
+        | AgentState::NotIsolated
+        | AgentState::Unspecified => palette.red(word).to_string(),
     };
     if let Some(since) = units::wire_time(capacity.draining_since) {
         state.push_str(&format!(" since {}", since.strftime("%F %H:%M:%SZ")));

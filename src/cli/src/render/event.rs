@@ -15,7 +15,11 @@ pub(crate) fn line(event: &AttemptEvent, attempt_id: &str, palette: Palette) -> 
                 Some(limit) => format!(", limit {}", units::duration(limit)),
                 None => String::new(),
             };
-            Some(format!("started as process {}{limit}", started.pid))
+            let user = match started.run_as.as_str() {
+                "" => String::new(),
+                user => format!(" of user {}", text::line(user, 40)),
+            };
+            Some(format!("started as process {}{user}{limit}", started.pid))
         }
         Kind::Exited(exited) => Some(exited_line(exited)),
         Kind::Warning(warning) => Some(format!(
@@ -86,37 +90,70 @@ fn exited_line(exited: &Exited) -> String {
     if let Some(cpu_time) = units::wire_duration(exited.cpu_time).filter(|_| started) {
         use_of.push(format!("{} of CPU", units::duration(cpu_time)));
     }
-    if exited.peak_memory_bytes > 0 && started {
-        use_of.push(format!(
-            "{} at most",
-            units::bytes(exited.peak_memory_bytes)
-        ));
+    // The whole tree, where that was counted; else its largest process.
+    let peak_memory = match exited.peak_tree_memory_bytes {
+        0 => exited.peak_memory_bytes,
+        tree => tree,
+    };
+    if peak_memory > 0 && started {
+        use_of.push(format!("{} at most", units::bytes(peak_memory)));
     }
     if !use_of.is_empty() {
         line.push_str(&format!(" ({})", use_of.join(", ")));
     }
-    if !exited.leftovers.is_empty() {
-        const SHOWN: usize = 10;
-        let mut names: Vec<String> = exited
-            .leftovers
-            .iter()
-            .take(SHOWN)
-            .map(|process| format!("{} ({})", text::line(&process.name, 40), process.pid))
-            .collect();
-        if exited.leftovers.len() > SHOWN {
-            names.push(format!("and {} more", exited.leftovers.len() - SHOWN));
-        }
+    if let Some(kills) = &exited.memory_kills {
+        let victims = kills.victims.iter();
+        let total = usize::try_from(kills.count).unwrap_or(usize::MAX);
         line.push_str(&format!(
-            "; killed what was left behind: {}",
-            names.join(", ")
+            "; the system killed for want of memory: {}",
+            processes(victims.map(|it| (it.name.as_str(), it.pid)), total)
         ));
+    }
+    for (what, found, total) in [
+        (
+            "killed what was left behind",
+            &exited.leftovers,
+            exited.leftovers_total,
+        ),
+        ("could not be killed", &exited.survivors, 0),
+    ] {
+        if !found.is_empty() {
+            let total = usize::try_from(total).unwrap_or(usize::MAX);
+            let found = found.iter().map(|it| (it.name.as_str(), it.pid));
+            line.push_str(&format!("; {what}: {}", processes(found, total)));
+        }
+    }
+    if let Some(left) = &exited.files_left {
+        let files = units::count(left.count, "file");
+        line.push_str(&format!("; {files} could not be taken back"));
     }
     line
 }
 
+/// The first of some processes by name and number, and how many there are besides.
+fn processes<'a>(
+    known: impl ExactSizeIterator<Item = (&'a str, u32)>,
+    total: usize,
+) -> String {
+    const SHOWN: usize = 10;
+    let total = total.max(known.len());
+    let mut names: Vec<String> = known
+        .take(SHOWN)
+        .map(|(name, pid)| format!("{} ({pid})", text::line(name, 40)))
+        .collect();
+    match (names.is_empty(), total - names.len()) {
+        (true, more) => return format!("{more} of unknown name"),
+        (false, 0) => {}
+        (false, more) => names.push(format!("and {more} more")),
+    }
+    names.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
-    use helix_proto::agent::v1::{Ending, LeftoverProcess, Preparing, Warning};
+    use helix_proto::agent::v1::{
+        Ending, FilesLeft, KilledProcess, LeftoverProcess, MemoryKills, Preparing, Warning,
+    };
 
     use super::*;
 
@@ -155,11 +192,38 @@ mod tests {
             }),
             peak_memory_bytes: 1 << 20,
             leftovers: vec![leftover(77, "sleep"), leftover(78, "a\x1bb")],
+            ..Exited::default()
         };
         check(
             Kind::Exited(exited),
             "exited with code 3 after 12.3 s (9 s of CPU, 1.0 MiB at most); killed what was left \
              behind: sleep (77), a\\u{1b}b (78)",
+        );
+    }
+
+    #[test]
+    fn an_exit_says_who_was_killed_for_want_of_memory() {
+        let victim = KilledProcess {
+            pid: 4242,
+            name: "cc1plus".to_owned(),
+        };
+        let exited = Exited {
+            peak_memory_bytes: 1 << 20,
+            peak_tree_memory_bytes: 3 << 20,
+            memory_kills: Some(MemoryKills {
+                count: 3,
+                victims: vec![victim],
+            }),
+            files_left: Some(FilesLeft {
+                count: 1,
+                problems: Vec::new(),
+            }),
+            ..Exited::default()
+        };
+        check(
+            Kind::Exited(exited),
+            "ended (3.0 MiB at most); the system killed for want of memory: cc1plus (4242), and 2 \
+             more; 1 file could not be taken back",
         );
     }
 

@@ -97,6 +97,7 @@ pub(crate) fn ending(ending: &Ending) -> String {
         EndingKind::SilenceTimeout => "ran into the silence timeout",
         EndingKind::Cancelled => "was cancelled",
         EndingKind::OutputLimit => "wrote more than its limit",
+        EndingKind::OutOfMemory => "ran out of memory",
         EndingKind::CouldNotStart => "could not be started",
         EndingKind::Infrastructure => "ended in an unknown way",
     };
@@ -170,6 +171,12 @@ mod tests {
             Some(0),
             None,
             "was cancelled and ended with code 0",
+        );
+        check(
+            EndingKind::OutOfMemory,
+            None,
+            Some(9),
+            "ran out of memory and ended by signal 9",
         );
         check(
             EndingKind::CouldNotStart,

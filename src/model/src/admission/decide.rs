@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::refusal::{CoolingDown, Installation, Phase, Refusal};
+use super::refusal::{CoolingDown, Installation, MissingMeasure, Phase, Refusal};
 use crate::capability::{CapabilityName, CapabilitySet, CapabilityValue, Missing};
 use crate::health::{Health, Trust};
 use crate::ids::{AttemptId, JobId, QueueName, WorkItemId};
@@ -10,7 +10,7 @@ use crate::pressure::PressureLevel;
 use crate::provisioning::Provisioning;
 use crate::resources::{ResourceKind, Resources, Shortfall};
 use crate::version::Version;
-use crate::work_item::WorkItem;
+use crate::work_item::{Network, WorkItem};
 
 /// Whether an agent takes work at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct AgentSnapshot {
     pub availability: Availability,
     /// The queues that it serves; empty for all.
     pub queues: Vec<QueueName>,
+    /// How far it can hold a command back.
+    pub isolation: IsolationSnapshot,
     /// What the machine offers.
     pub capabilities: CapabilitySet,
     /// What it could install.
@@ -56,6 +58,15 @@ pub struct AgentSnapshot {
     pub free_by: Option<SystemTime>,
     /// The attempts that the agent remembers, running or ended.
     pub attempts: Vec<KnownAttempt>,
+}
+
+/// How far an agent can hold a command back, as far as that decides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IsolationSnapshot {
+    /// What the agent's configuration requires and is not in force.
+    pub missing: Vec<MissingMeasure>,
+    /// Why a command cannot be kept from the network; none if it can.
+    pub network: Option<MissingMeasure>,
 }
 
 /// An attempt that an agent remembers.
@@ -126,10 +137,11 @@ pub enum Standing {
 ///    [`Refusal::Superseded`]);
 /// 2. the agent is in service ([`Refusal::Offline`], [`Refusal::Draining`]);
 /// 3. it serves the queue ([`Refusal::WrongQueue`]);
-/// 4. the machine has as much as is wanted at all ([`Refusal::TooLarge`]);
-/// 5. the machine is trusted ([`Refusal::Unhealthy`]);
-/// 6. the tools are there ([`Refusal::MissingCapability`], [`Refusal::Provisioning`]);
-/// 7. enough is free: slots, CPU, memory, disk.
+/// 4. it can hold the item back as far as it has to ([`Refusal::NotIsolated`]);
+/// 5. the machine has as much as is wanted at all ([`Refusal::TooLarge`]);
+/// 6. the machine is trusted ([`Refusal::Unhealthy`]);
+/// 7. the tools are there ([`Refusal::MissingCapability`], [`Refusal::Provisioning`]);
+/// 8. enough is free: slots, CPU, memory, disk.
 ///
 /// Identity comes first, because a repeated request must be recognised whatever else has changed
 /// since. What never changes comes before what passes by itself, so that nobody waits in vain for a
@@ -148,6 +160,7 @@ pub fn decide(
     check_identity(work_item, agent)?;
     check_availability(agent)?;
     check_queue(work_item, agent)?;
+    check_isolation(work_item, agent)?;
     let reserve = work_item.resources.amounts();
     check_size(&reserve, agent)?;
     let standing = check_health(agent, now)?;
@@ -206,6 +219,21 @@ fn check_queue(work_item: &WorkItem, agent: &AgentSnapshot) -> Result<(), Refusa
         asked: work_item.queue.clone(),
         served: agent.queues.clone(),
     })
+}
+
+fn check_isolation(work_item: &WorkItem, agent: &AgentSnapshot) -> Result<(), Refusal> {
+    let IsolationSnapshot { missing, network } = &agent.isolation;
+    let mut missing = missing.clone();
+    match work_item.network {
+        Network::Machine => {}
+        // It may be required besides.
+        Network::None => missing.extend(network.clone().filter(|it| !missing.contains(it))),
+    }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::NotIsolated { missing })
+    }
 }
 
 fn check_size(reserve: &Resources, agent: &AgentSnapshot) -> Result<(), Refusal> {

@@ -5,10 +5,10 @@ mod refusal;
 mod sentence;
 
 pub use decide::{
-    Admission, AgentSnapshot, Availability, KnownAttempt, ProvisionerSnapshot, Standing, decide,
+    Admission, AgentSnapshot, Availability, IsolationSnapshot, KnownAttempt, ProvisionerSnapshot, Standing, decide,
     refuse_missing,
 };
-pub use refusal::{CoolingDown, FieldProblem, Installation, Phase, Refusal};
+pub use refusal::{CoolingDown, FieldProblem, Installation, MissingMeasure, Phase, Refusal};
 
 #[cfg(test)]
 mod tests;

@@ -46,6 +46,12 @@ pub enum Refusal {
         /// The agent's queues.
         served: Vec<QueueName>,
     },
+    /// The machine cannot hold the item back as far as the agent's configuration or the item
+    /// itself asks for.
+    NotIsolated {
+        /// Everything that is asked for and not in force; never empty.
+        missing: Vec<MissingMeasure>,
+    },
     /// The machine failed too often in a row.
     Unhealthy {
         /// How often.
@@ -121,6 +127,15 @@ pub enum Refusal {
     },
 }
 
+/// Something that is to hold work items back and does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingMeasure {
+    /// Its name in the agent's configuration, such as `user`.
+    pub name: String,
+    /// Why it is not in force, as in "no users are configured".
+    pub why: String,
+}
+
 /// A field of a request that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldProblem {
@@ -183,6 +198,7 @@ impl Refusal {
             Self::Offline { .. } => "OFFLINE",
             Self::Draining { .. } => "DRAINING",
             Self::WrongQueue { .. } => "WRONG_QUEUE",
+            Self::NotIsolated { .. } => "NOT_ISOLATED",
             Self::Unhealthy { .. } => "UNHEALTHY",
             Self::TooLarge { .. } => "TOO_LARGE",
             Self::MissingCapability { .. } => "MISSING_CAPABILITY",
@@ -203,6 +219,7 @@ impl Refusal {
             | Self::Duplicate { .. }
             | Self::Superseded { .. }
             | Self::WrongQueue { .. }
+            | Self::NotIsolated { .. }
             | Self::TooLarge { .. } => false,
             Self::MissingCapability {
                 missing,
@@ -237,6 +254,7 @@ impl Refusal {
             | Self::Offline { .. }
             | Self::Draining { .. }
             | Self::WrongQueue { .. }
+            | Self::NotIsolated { .. }
             | Self::TooLarge { .. } => None,
             Self::Unhealthy { until, .. } => *until,
             Self::MissingCapability { .. } if !self.retriable() => None,

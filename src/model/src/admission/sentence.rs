@@ -6,7 +6,9 @@
 use std::fmt::Display;
 use std::time::SystemTime;
 
-use super::refusal::{CoolingDown, FieldProblem, Installation, Phase, Refusal};
+use super::refusal::{
+    CoolingDown, FieldProblem, Installation, MissingMeasure, Phase, Refusal,
+};
 use crate::capability::Missing;
 use crate::ids::QueueName;
 use crate::plain_words::{bytes, counted, cpus, utc};
@@ -66,6 +68,15 @@ fn whole_sentence(refusal: &Refusal) -> String {
             format!(
                 "this agent does not serve the queue `{asked}`, it serves {served}: send the item \
                  to an agent of that queue"
+            )
+        }
+        Refusal::NotIsolated { missing } => {
+            let missing = listed(missing, ", ", |MissingMeasure { name: measure, why }| {
+                format!("`{}` ({})", name(measure), quoted(why))
+            });
+            format!(
+                "this machine cannot hold the item back as it must, not in force: {missing}; use \
+                 another machine, or set up the launcher of this one for it"
             )
         }
         Refusal::Unhealthy {

@@ -168,6 +168,7 @@ fn only_what_needs_no_launch_can_end_an_attempt_before_it() {
         false,
     );
     check(Ending::OutputLimit, false);
+    check(Ending::OutOfMemory { limit_bytes: None }, false);
     check(
         Ending::CouldNotStart(StartFailure::ArgumentsTooLarge),
         false,

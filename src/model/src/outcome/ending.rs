@@ -25,6 +25,11 @@ pub enum Ending {
     },
     /// The agent ended it because it printed more than it may.
     OutputLimit,
+    /// The system killed it because it and its descendants wanted more memory than they may have.
+    OutOfMemory {
+        /// The limit in bytes; none when it was not one of their own.
+        limit_bytes: Option<u64>,
+    },
     /// It never ran: the system refused to start it.
     CouldNotStart(StartFailure),
     /// The agent could not do its part. Nothing is known about the work.
@@ -40,6 +45,7 @@ impl Ending {
             | Self::Signalled { .. }
             | Self::TimedOut(_)
             | Self::OutputLimit
+            | Self::OutOfMemory { .. }
             | Self::CouldNotStart(_) => true,
             Self::Cancelled { .. } | Self::Infrastructure(_) => false,
         }

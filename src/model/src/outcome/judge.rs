@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Blame, CancelledBy, Ending, InfrastructureCause, StartFailure, TimeoutKind};
+use crate::plain_words::bytes;
 use crate::work_item::Delivery;
 
 /// What Helix clients see of an item whose deliveries are spent without a result.
@@ -17,6 +18,9 @@ pub const HELIX_EXIT_INFRASTRUCTURE: i32 = -4;
 /// What Helix clients see of an item that printed too much. Helix has no code for it; no command
 /// can return it.
 pub const HELIX_EXIT_OUTPUT_LIMIT: i32 = -5;
+
+/// 128 and the number of the signal that nothing survives.
+const EXIT_KILLED: i32 = 128 + 9;
 
 /// What the result files of an attempt say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -92,6 +96,11 @@ pub enum FailureReason {
     },
     /// The command printed more than it may.
     OutputLimit,
+    /// The command wanted more memory than it may have.
+    OutOfMemory {
+        /// How much it may have, in bytes; none when the limit was not its own.
+        limit_bytes: Option<u64>,
+    },
     /// The command cannot be started, here or elsewhere.
     CouldNotStart(StartFailure),
 }
@@ -154,7 +163,7 @@ pub struct Judgement {
 /// | exit 0, no failed test | no | passed | done |
 /// | exit 0 or other, failed tests | no | failed: tests | requeue while retries are left |
 /// | other exit, no failed test | no | failed: exit code | requeue while retries are left |
-/// | signal, output limit, no such program | no | failed: that | requeue while retries are left |
+/// | signal, output limit, out of memory, no such program | no | failed: that | requeue while retries are left |
 #[must_use]
 pub fn judge(
     ending: &Ending,
@@ -232,6 +241,9 @@ fn verdict(ending: &Ending, tally: &TestTally, requests: &[InnerRequest]) -> Ver
             core_dumped: *core_dumped,
         }),
         Ending::OutputLimit => failed(FailureReason::OutputLimit),
+        Ending::OutOfMemory { limit_bytes } => failed(FailureReason::OutOfMemory {
+            limit_bytes: *limit_bytes,
+        }),
         Ending::Exited(_) if tally.failed > 0 => failed(FailureReason::Tests {
             failed: tally.failed,
         }),
@@ -243,8 +255,8 @@ fn verdict(ending: &Ending, tally: &TestTally, requests: &[InnerRequest]) -> Ver
 impl Judgement {
     /// The exit code that Helix clients are shown.
     ///
-    /// The command's own code where it has one, 128 + signal where a signal ended it, 127 or 126
-    /// where it could not be started, and the negative `HELIX_EXIT_*` codes where the agent or the
+    /// The command's own code where it has one, 128 + signal where a signal ended it (137 where
+    /// that was for want of memory), 127 or 126 where it could not be started, and the negative `HELIX_EXIT_*` codes where the agent or the
     /// queue decided.
     #[must_use]
     pub fn helix_exit_code(&self) -> i32 {
@@ -273,10 +285,12 @@ impl Judgement {
                     Ending::TimedOut(_)
                     | Ending::Cancelled { .. }
                     | Ending::OutputLimit
+                    | Ending::OutOfMemory { .. }
                     | Ending::CouldNotStart(_)
                     | Ending::Infrastructure(_) => 0,
                 },
                 FailureReason::OutputLimit => HELIX_EXIT_OUTPUT_LIMIT,
+                FailureReason::OutOfMemory { .. } => EXIT_KILLED,
                 FailureReason::CouldNotStart(failure) => match failure {
                     StartFailure::NotFound { .. } => 127,
                     StartFailure::NotExecutable { .. }
@@ -349,6 +363,12 @@ impl fmt::Display for FailureReason {
             Self::Tests { failed: 1 } => formatter.write_str("1 test failed"),
             Self::Tests { failed } => write!(formatter, "{failed} tests failed"),
             Self::OutputLimit => formatter.write_str("printed more than it may"),
+            Self::OutOfMemory {
+                limit_bytes: Some(limit),
+            } => write!(formatter, "wanted more than its {} of memory", bytes(*limit)),
+            Self::OutOfMemory { limit_bytes: None } => {
+                formatter.write_str("killed for want of memory")
+            }
             Self::CouldNotStart(failure) => failure.fmt(formatter),
         }
     }

@@ -140,6 +140,12 @@ fn command_that_did_not_exit_is_failed_by_what_ended_it() {
     check(&crash(), 4, &[], crashed);
     let limit = "failed: printed more than it may; requeue as 2 with 1 left; -5";
     check(&Ending::OutputLimit, 0, &[], limit);
+    let hungry = |limit_bytes| Ending::OutOfMemory { limit_bytes };
+    let own = "failed: wanted more than its 64.0 MiB of memory; requeue as 2 with 1 left; 137";
+    check(&hungry(Some(64 << 20)), 0, &[], own);
+    check(&hungry(Some(64 << 20)), 4, &[], own);
+    let others = "failed: killed for want of memory; requeue as 2 with 1 left; 137";
+    check(&hungry(None), 0, &[], others);
     let odd = Ending::Signalled {
         signal: i32::MAX,
         core_dumped: false,

@@ -58,12 +58,24 @@ pub struct WorkItem {
     pub output_mode: OutputMode,
     /// How much of the machine it needs.
     pub resources: ResourcesWanted,
+    /// Which network the command sees.
+    pub network: Network,
     /// What the machine must have.
     pub requirements: Vec<Requirement>,
     /// Which files to ship besides what lies in the upload directory.
     pub artifacts: Vec<ArtifactGlob>,
     /// How often the item has been tried, and how often it may be.
     pub delivery: Delivery,
+}
+
+/// Which network a command sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Network {
+    /// That of the machine.
+    #[default]
+    Machine,
+    /// A loopback device of its own and nothing else.
+    None,
 }
 
 /// How the two output streams of a command are captured.

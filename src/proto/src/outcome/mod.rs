@@ -63,6 +63,7 @@ fn verdict(verdict: &Verdict, ending: v1::Ending, tests: Option<v1::TestCounts>)
                 FailureReason::Signal { .. } => "SIGNAL",
                 FailureReason::Tests { .. } => "TESTS",
                 FailureReason::OutputLimit => "OUTPUT_LIMIT",
+                FailureReason::OutOfMemory { .. } => "OUT_OF_MEMORY",
                 FailureReason::CouldNotStart(_) => "COULD_NOT_START",
             },
         ),
@@ -133,6 +134,15 @@ pub fn ending(ending: &Ending, exit_code: Option<i32>, signal: Option<i32>) -> v
             },
         ),
         Ending::OutputLimit => (Wire::OutputLimit, "printed more than it may".to_owned()),
+        Ending::OutOfMemory {
+            limit_bytes: Some(limit),
+        } => (
+            Wire::OutOfMemory,
+            format!("killed for want of memory: it may have {limit} bytes"),
+        ),
+        Ending::OutOfMemory { limit_bytes: None } => {
+            (Wire::OutOfMemory, "killed for want of memory".to_owned())
+        }
         Ending::CouldNotStart(failure) => (Wire::CouldNotStart, failure.to_string()),
         Ending::Infrastructure(cause) => (Wire::Infrastructure, cause.to_string()),
     };
@@ -145,8 +155,13 @@ pub fn ending(ending: &Ending, exit_code: Option<i32>, signal: Option<i32>) -> v
         Ending::TimedOut(_)
         | Ending::Cancelled { .. }
         | Ending::OutputLimit
+        | Ending::OutOfMemory { .. }
         | Ending::CouldNotStart(_)
         | Ending::Infrastructure(_) => (exit_code, signal, false),
+    };
+    let memory_limit_bytes = match ending {
+        Ending::OutOfMemory { limit_bytes } => limit_bytes.unwrap_or(0),
+        _ => 0,
     };
     v1::Ending {
         kind: kind.into(),
@@ -154,6 +169,7 @@ pub fn ending(ending: &Ending, exit_code: Option<i32>, signal: Option<i32>) -> v
         signal,
         core_dumped,
         message,
+        memory_limit_bytes,
     }
 }
 

@@ -63,6 +63,8 @@ fn every_ending_has_its_verdict_and_reason() {
     check(&Ending::Exited(3), Wire::Failed, "EXIT_CODE");
     check(&signalled, Wire::Failed, "SIGNAL");
     check(&Ending::OutputLimit, Wire::Failed, "OUTPUT_LIMIT");
+    let hungry = Ending::OutOfMemory { limit_bytes: None };
+    check(&hungry, Wire::Failed, "OUT_OF_MEMORY");
     check(&not_found, Wire::Failed, "COULD_NOT_START");
     check(&no_room, Wire::Infrastructure, "COULD_NOT_START");
     let timeout = Ending::TimedOut(TimeoutKind::Wall(second));

@@ -24,6 +24,10 @@ pub(super) fn metadata(refusal: &Refusal) -> Vec<(&'static str, String)> {
             let served: Vec<&str> = served.iter().map(AsRef::as_ref).collect();
             vec![("asked", asked.to_string()), ("served", served.join(","))]
         }
+        Refusal::NotIsolated { missing } => {
+            let names: Vec<&str> = missing.iter().map(|it| it.name.as_str()).collect();
+            vec![("missing", names.join(","))]
+        }
         Refusal::Unhealthy { failures, until } => vec![
             ("failures", failures.to_string()),
             ("until", until.map(time).unwrap_or_default()),

@@ -104,6 +104,7 @@ fn missing(refusal: &Refusal) -> Vec<&Missing> {
         | Refusal::Offline { .. }
         | Refusal::Draining { .. }
         | Refusal::WrongQueue { .. }
+        | Refusal::NotIsolated { .. }
         | Refusal::Unhealthy { .. }
         | Refusal::TooLarge { .. }
         | Refusal::SlotsFull { .. }
@@ -123,6 +124,7 @@ fn code(refusal: &Refusal) -> Code {
         | Refusal::Unhealthy { .. }
         | Refusal::Provisioning { .. } => Code::Unavailable,
         Refusal::WrongQueue { .. }
+        | Refusal::NotIsolated { .. }
         | Refusal::TooLarge { .. }
         | Refusal::MissingCapability { .. } => Code::FailedPrecondition,
         Refusal::SlotsFull { .. }

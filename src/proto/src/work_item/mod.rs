@@ -19,8 +19,8 @@ use std::num::{NonZeroU32, NonZeroU64};
 use helix_model::admission::FieldProblem;
 use helix_model::capability::{CapabilityName, Requirement, Wanted};
 use helix_model::ids::{FriendlyName, QueueName, WorkItemId};
-use helix_model::resources::ResourcesWanted;
-use helix_model::work_item::{ArtifactGlob, Secret, WorkItem};
+use helix_model::resources::{MIN_CPU_MILLIS, MIN_MEMORY_BYTES, ResourcesWanted};
+use helix_model::work_item::{ArtifactGlob, Network, Secret, WorkItem};
 
 use crate::agent::v1;
 use reader::Reader;
@@ -109,7 +109,7 @@ fn read(reader: &mut Reader, message: v1::WorkItem, default_queue: &QueueName) -
         payload::payload,
     );
     let limits = limits::limits(reader, message.limits.unwrap_or_default());
-    let resources = resources(&message.resources.unwrap_or_default());
+    let resources = resources(reader, &message.resources.unwrap_or_default());
     let requirements = reader.each(
         "work_item.requirements",
         message.requirements,
@@ -123,6 +123,7 @@ fn read(reader: &mut Reader, message: v1::WorkItem, default_queue: &QueueName) -
         |reader, path, glob| reader.check(path, ArtifactGlob::new(glob)),
     );
     let delivery = limits::delivery(reader, &message.delivery.unwrap_or_default());
+    let network = network(reader, message.network);
     let (command, output_mode) = command?;
     Some(WorkItem {
         id: id?,
@@ -138,6 +139,7 @@ fn read(reader: &mut Reader, message: v1::WorkItem, default_queue: &QueueName) -
         limits: limits?,
         output_mode,
         resources,
+        network: network?,
         requirements,
         artifacts,
         delivery: delivery?,
@@ -177,7 +179,29 @@ fn requirement(reader: &mut Reader, path: &str, message: v1::Requirement) -> Opt
     })
 }
 
-fn resources(message: &v1::Resources) -> ResourcesWanted {
+fn network(reader: &mut Reader, number: i32) -> Option<Network> {
+    match v1::Network::try_from(number) {
+        Ok(v1::Network::Unspecified) => Some(Network::Machine),
+        Ok(v1::Network::None) => Some(Network::None),
+        Err(_) => {
+            let message = format!("{number} is none of its values");
+            reader.say("work_item.network", message);
+            None
+        }
+    }
+}
+
+fn resources(reader: &mut Reader, message: &v1::Resources) -> ResourcesWanted {
+    // They are limits too, and below these nothing could be started at all.
+    for (field, wanted, least) in [
+        ("cpu_millis", message.cpu_millis, MIN_CPU_MILLIS),
+        ("memory_bytes", message.memory_bytes, MIN_MEMORY_BYTES),
+    ] {
+        if wanted > 0 && wanted < least {
+            let message = format!("it is {wanted}, the least that can be asked for is {least}");
+            reader.say(format!("work_item.resources.{field}"), message);
+        }
+    }
     ResourcesWanted {
         slots: NonZeroU32::new(message.slots).unwrap_or(NonZeroU32::MIN),
         cpu_millis: NonZeroU64::new(message.cpu_millis),

@@ -12,7 +12,7 @@ use crate::pressure::PressureLevel;
 use crate::provisioning::Provisioning;
 use crate::resources::{ResourceKind, Resources, Shortfall};
 use crate::testing::{at, attempt, capabilities, parsed, requirements, seconds, work_item};
-use crate::work_item::WorkItem;
+use crate::work_item::{Network, WorkItem};
 
 const GIB: u64 = 1 << 30;
 
@@ -214,6 +214,38 @@ fn queue_must_be_one_of_the_agents() {
     };
     assert_eq!(refusal, expected);
     check(&refusal, "WRONG_QUEUE", false, None);
+}
+
+#[test]
+fn item_is_refused_where_it_cannot_be_held_back() {
+    let lacking = |name: &str| MissingMeasure {
+        name: name.to_owned(),
+        why: "not root".to_owned(),
+    };
+    let with = |missing: &[&str], network: Option<&str>| AgentSnapshot {
+        isolation: IsolationSnapshot {
+            missing: missing.iter().map(|name| lacking(name)).collect(),
+            network: network.map(lacking),
+        },
+        ..agent()
+    };
+    let offline = WorkItem {
+        network: Network::None,
+        ..work_item()
+    };
+    let expected = |names: &[&str]| Refusal::NotIsolated {
+        missing: names.iter().map(|name| lacking(name)).collect(),
+    };
+    let required = with(&["user", "no-network"], Some("no-network"));
+    let refused = refusal(&work_item(), &required);
+    assert_eq!(refused, expected(&["user", "no-network"]));
+    check(&refused, "NOT_ISOLATED", false, None);
+    assert_eq!(refusal(&offline, &required), refused);
+    // Who wants the network does not care that it cannot be kept away.
+    let connected = with(&[], Some("no-network"));
+    assert!(decide(&work_item(), &connected, at(0)).is_ok());
+    assert_eq!(refusal(&offline, &connected), expected(&["no-network"]));
+    assert!(decide(&offline, &agent(), at(0)).is_ok());
 }
 
 #[test]

@@ -52,6 +52,16 @@ fn sentences_say_what_why_and_what_to_do() {
          send the item to an agent of that queue",
     );
     check(
+        Refusal::NotIsolated {
+            missing: vec![MissingMeasure {
+                name: "user".to_owned(),
+                why: "no users are configured".to_owned(),
+            }],
+        },
+        "this machine cannot hold the item back as it must, not in force: `user` (no users are \
+         configured); use another machine, or set up the launcher of this one for it",
+    );
+    check(
         Refusal::TooLarge {
             shortfalls: vec![
                 Shortfall {
@@ -174,6 +184,15 @@ fn every_refusal(text: &str) -> Vec<Refusal> {
             asked: parsed("q"),
             served: vec![parsed::<QueueName>("r"); 20],
         },
+        Refusal::NotIsolated {
+            missing: vec![
+                MissingMeasure {
+                    name: text.to_owned(),
+                    why: text.to_owned(),
+                };
+                20
+            ],
+        },
         Refusal::Unhealthy {
             failures: 1,
             until: None,
@@ -224,7 +243,7 @@ fn every_refusal(text: &str) -> Vec<Refusal> {
 #[test]
 fn reasons_are_distinct_words_in_capitals() {
     let reasons: BTreeSet<_> = every_refusal("x").iter().map(Refusal::reason).collect();
-    assert_eq!(reasons.len(), 14);
+    assert_eq!(reasons.len(), 15);
     let is_word = |reason: &str| reason.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     assert!(reasons.iter().all(|reason| is_word(reason)));
 }

@@ -5,7 +5,7 @@ mod rows;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use helix_model::admission::{CoolingDown, FieldProblem, Installation, Phase};
+use helix_model::admission::{CoolingDown, FieldProblem, Installation, MissingMeasure, Phase};
 use helix_model::capability::{CapabilityName, CapabilityValue, Wanted};
 use helix_model::ids::{AttemptId, QueueName};
 use helix_model::resources::{ResourceKind, Shortfall};
@@ -117,7 +117,7 @@ fn every_reason_stands_in_the_contract_with_its_code_and_keys() {
         }
         assert_eq!(refusal.reason(), reason);
     }
-    assert_eq!(reasons.len(), 14);
+    assert_eq!(reasons.len(), 15);
 }
 
 #[test]

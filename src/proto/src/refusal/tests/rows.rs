@@ -76,6 +76,20 @@ pub(super) fn rows() -> Vec<Row> {
             None,
         ),
         (
+            Refusal::NotIsolated {
+                missing: ["user", "memory"]
+                    .map(|name| MissingMeasure {
+                        name: name.to_owned(),
+                        why: "not root".to_owned(),
+                    })
+                    .to_vec(),
+            },
+            Code::FailedPrecondition,
+            "NOT_ISOLATED",
+            &[("missing", "user,memory")],
+            None,
+        ),
+        (
             Refusal::TooLarge {
                 shortfalls: vec![
                     Shortfall {

@@ -148,3 +148,36 @@ fn counts_that_contradict_each_other_are_named() {
     check(&["delivery.number"], with(u32::MAX, 1, None));
     check_fine(with(u32::MAX, u32::MAX, None));
 }
+
+#[test]
+fn amounts_too_small_to_start_anything_are_named() {
+    let with = |cpu_millis, memory_bytes| {
+        move |item: &mut v1::WorkItem| {
+            item.resources = Some(v1::Resources {
+                cpu_millis,
+                memory_bytes,
+                ..v1::Resources::default()
+            });
+        }
+    };
+    check(&["resources.cpu_millis"], with(9, 0));
+    check(&["resources.memory_bytes"], with(0, (1 << 20) - 1));
+    let messages = check(
+        &["resources.cpu_millis", "resources.memory_bytes"],
+        with(1, 1),
+    );
+    assert_eq!(
+        messages[1],
+        "it is 1, the least that can be asked for is 1048576"
+    );
+    check_fine(with(10, 1 << 20));
+    check_fine(with(0, 0));
+}
+
+#[test]
+fn network_is_the_machines_or_none() {
+    for bad in [2, -1, i32::MAX] {
+        check(&["network"], |item| item.network = bad);
+    }
+    check_fine(|item| item.network = v1::Network::None.into());
+}

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use helix_model::resources::{MIN_CPU_MILLIS, MIN_MEMORY_BYTES};
 use helix_model::work_item::{
-    Command, DEFAULT_KILL_GRACE, DEFAULT_WALL_TIMEOUT, Limits, OutputMode, PayloadSource,
+    Command, DEFAULT_KILL_GRACE, DEFAULT_WALL_TIMEOUT, Limits, Network, OutputMode, PayloadSource,
     Submodules,
 };
 use proptest::collection::vec;
@@ -26,6 +27,7 @@ fn what_is_left_out_takes_its_default() {
     assert_eq!(item.resources.slots.get(), 1);
     assert_eq!(item.resources.cpu_millis, None);
     assert_eq!(item.resources.processes, None);
+    assert_eq!(item.network, Network::Machine);
     let delivery = item.delivery;
     assert_eq!((delivery.number(), delivery.queue_max()), (1, 1));
     assert_eq!(
@@ -141,6 +143,11 @@ fn written(item: &WorkItem) -> v1::WorkItem {
             .map(|required| requirement(required.name.as_str(), &required.wanted.to_string()))
             .collect(),
         artifact_globs: item.artifacts.iter().map(ToString::to_string).collect(),
+        network: match item.network {
+            Network::Machine => v1::Network::Unspecified,
+            Network::None => v1::Network::None,
+        }
+        .into(),
         delivery: Some(v1::Delivery {
             number: item.delivery.number(),
             queue_max_delivery_count: item.delivery.queue_max(),
@@ -207,12 +214,17 @@ fn any_limits() -> impl Strategy<Value = v1::Limits> {
     })
 }
 
+/// Nothing, or as much as can be asked for.
+fn above(wanted: u64, least: u64) -> u64 {
+    if wanted % 4 == 0 { 0 } else { wanted.max(least) }
+}
+
 fn any_resources() -> impl Strategy<Value = v1::Resources> {
     (1..=u32::MAX, any::<[u64; 3]>(), any::<u32>()).prop_map(
         |(slots, [cpu_millis, memory_bytes, disk_bytes], processes)| v1::Resources {
             slots,
-            cpu_millis,
-            memory_bytes,
+            cpu_millis: above(cpu_millis, MIN_CPU_MILLIS),
+            memory_bytes: above(memory_bytes, MIN_MEMORY_BYTES),
             disk_bytes,
             processes,
         },
@@ -255,6 +267,7 @@ prop_compose! {
         (limits, resources, delivery) in (any_limits(), any_resources(), any_delivery()),
         requirements in vec(any_requirement(), 0..3),
         artifact_globs in vec("[a-z*?]{1,8}(/[a-z*]{1,4})?", 0..3),
+        network in 0..=1_i32,
     ) -> v1::WorkItem {
         v1::WorkItem {
             work_item_id,
@@ -272,6 +285,7 @@ prop_compose! {
             requirements,
             artifact_globs,
             delivery: Some(delivery),
+            network,
         }
     }
 }
