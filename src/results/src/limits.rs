@@ -10,7 +10,8 @@ pub struct Limits {
     pub file_bytes: u64,
     /// Test cases handed out at most. Default 5 million.
     pub cases: u64,
-    /// Problems handed out at most; later ones are only counted. Default 100.
+    /// Problems handed out at most, beside the one that says how the reading ended; later ones are only counted.
+    /// Default 100.
     pub problems: u64,
     /// Nesting that is understood; deeper elements are skipped and said to be. Default 50,000, at most 65,536.
     pub depth: u32,

@@ -237,7 +237,7 @@ impl<'a> Session<'a> {
         detail: impl FnOnce() -> String,
     ) {
         self.problems += 1;
-        if self.problems_told < self.limits.problems {
+        if self.is_told(kind) {
             self.problems_told += 1;
             self.sink.problem(Problem {
                 file: self.file.clone(),
@@ -248,6 +248,12 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Whether one more problem is handed out. How the reading ended is, whatever came before: it comes once.
+    fn is_told(&self, kind: ProblemKind) -> bool {
+        let is_end = matches!(kind, ProblemKind::Truncated | ProblemKind::Incomplete);
+        is_end || self.problems_told < self.limits.problems
+    }
+
     /// Reports a problem at the place where `source` stands.
     pub(crate) fn problem_at(
         &mut self,
@@ -256,7 +262,7 @@ impl<'a> Session<'a> {
         detail: impl FnOnce() -> String,
     ) {
         // Finding the place costs time, which a file full of problems must not take.
-        let position = if self.problems_told < self.limits.problems {
+        let position = if self.is_told(kind) {
             source.position()
         } else {
             Position::default()

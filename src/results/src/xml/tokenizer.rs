@@ -333,7 +333,13 @@ impl<'s, 'a> Tokenizer<'s, 'a> {
         self.tag_bytes = TagBytes::Window;
         loop {
             let available = self.source.available();
-            if let Some(end) = memchr::memchr(b'>', available) {
+            // A `<` ends the search too: else each of many end tags that do not end would be searched through to the
+            // end of the window.
+            let end = memchr::memchr2(b'>', b'<', &available[2..]).map(|at| at + 2);
+            if let Some(end) = end {
+                if available[end] == b'<' {
+                    return Some(self.take_as_text(end));
+                }
                 let name = &available[2..end];
                 let length = name
                     .iter()
@@ -348,7 +354,10 @@ impl<'s, 'a> Tokenizer<'s, 'a> {
             }
             match self.source.fill() {
                 Fill::More => {}
-                Fill::Full => return Some(self.take_as_text(2)),
+                Fill::Full => {
+                    let all = self.source.available().len();
+                    return Some(self.take_as_text(all));
+                }
                 Fill::Ended => {
                     self.consume_all();
                     return Some(Token::End);

@@ -197,7 +197,8 @@ fn forgive_rounding(again: &mut TestCase, expected: &TestCase) {
 fn through_junit(case: &TestCase) -> TestCase {
     let mut through = without_place(case);
     // Suites may nest without end, so that their chain is cut earlier than other names.
-    let suite = xml_text(case.suite.trim());
+    let suite = xml_text(&case.suite);
+    let suite = suite.trim();
     through.suite = suite[..suite.floor_char_boundary(2 << 10)].into();
     through.class = xml_text(&case.class).into();
     through.name = xml_text(&case.name);
