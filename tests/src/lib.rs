@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod archive;
 pub mod disk;
+pub mod guest;
 pub mod http;
 pub mod item;
 pub mod programs;

@@ -28,20 +28,71 @@ pub fn program(name: &str) -> PathBuf {
         .clone()
 }
 
+/// A test program, and the programs that it starts by the paths they have here.
+#[derive(Debug)]
+pub struct TestProgram {
+    /// The test program.
+    pub test: PathBuf,
+    /// The programs of its package.
+    pub programs: Vec<PathBuf>,
+}
+
+/// The test program `test` of `package`, built with the profile of the tests.
+///
+/// # Panics
+///
+/// If there is no such test, or it cannot be built.
+#[must_use]
+pub fn test_program(package: &str, test: &str) -> TestProgram {
+    let output = cargo("test")
+        .args(["--package", package, "--test", test])
+        .args(["--no-run", "--message-format", "json"])
+        .output()
+        .expect("cargo runs");
+    let problems = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "`{test}` does not build: {problems}"
+    );
+    let (mut found, mut programs) = (None, Vec::new());
+    for line in output.stdout.split(|byte| *byte == b'\n') {
+        let Ok(message) = serde_json::from_slice::<serde_json::Value>(line) else {
+            continue;
+        };
+        let Some(path) = message["executable"].as_str() else {
+            continue;
+        };
+        if message["target"]["kind"][0] == "test" {
+            found = Some(path.into());
+        } else {
+            programs.push(path.into());
+        }
+    }
+    TestProgram {
+        test: found.expect("cargo names the test program"),
+        programs,
+    }
+}
+
 fn build(name: &str) -> PathBuf {
     let (_, package) = PROGRAMS
         .iter()
         .find(|(program, _)| *program == name)
         .expect("a known program");
-    // The test binary lies in <target>/<profile>/deps; the programs one up.
-    let own = std::env::current_exe().expect("this program has a path");
-    let folder = own
-        .parent()
-        .and_then(Path::parent)
-        .expect("a target directory");
+    let status = cargo("build")
+        .args(["--package", package, "--bin", name])
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "`{name}` does not build");
+    folder().join(name)
+}
+
+/// Cargo for this workspace, with the target directory and the profile of this program.
+fn cargo(order: &str) -> Command {
+    let folder = folder();
     let mut cargo = Command::new(env!("CARGO"));
     cargo
-        .args(["build", "--quiet", "--package", package, "--bin", name])
+        .args([order, "--quiet"])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .env(
             "CARGO_TARGET_DIR",
@@ -50,7 +101,12 @@ fn build(name: &str) -> PathBuf {
     if folder.ends_with("release") {
         cargo.arg("--release");
     }
-    let status = cargo.status().expect("cargo runs");
-    assert!(status.success(), "`{name}` does not build");
-    folder.join(name)
+    cargo
+}
+
+/// Where the programs lie: one up from this one, in <target>/<profile>.
+fn folder() -> PathBuf {
+    let own = std::env::current_exe().expect("this program has a path");
+    let folder = own.parent().and_then(Path::parent);
+    folder.expect("a target directory").to_owned()
 }
