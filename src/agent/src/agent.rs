@@ -1,14 +1,16 @@
 //! An agent from its start to its end.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use helix_artifacts::{Destination, Tuning};
+use helix_exec::launcher::Measure;
 use helix_machine::catalog::{Catalog, Label};
 use helix_machine::facts::Facts;
 use helix_machine::provision::Provisioners;
@@ -20,13 +22,15 @@ use crate::attempt::recover;
 use crate::config::Config;
 use crate::core::{Core, Ground, Parts};
 use crate::launcher::{Launcher, Place};
+use crate::workspace::layout::{PASSABLE, PRIVATE, SCRIPTS};
 use crate::workspace::{environment, scripts};
 use crate::{housekeeping, monitoring, server};
 
 const LOCK: &str = "lock";
 const LISTENING: &str = "listening";
 const MONITORING: &str = "monitoring";
-const SCRIPTS: &str = "scripts";
+/// How long the start waits to hear whether the launcher is there.
+const FIRST_WORD_WITHIN: Duration = Duration::from_secs(2);
 /// Between two looks at whether all work has ended.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
@@ -99,17 +103,26 @@ impl Agent {
     /// Whatever keeps it from taking work. Nothing is left running then.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         monitoring::recorder();
+        hide_memory();
         let lock = prepare_directories(&config)?;
         let facts = Facts::read()?;
         let core = open_core(config, facts)?;
-        recover::recover(&core)
+        core.launcher.first_word(FIRST_WORD_WITHIN).await;
+        core.observe_isolation();
+        warn_of_closed_doors(&core);
+        let recovered = recover::recover(&core)
             .await
             .map_err(|source| StartError::File {
                 operation: "take up the attempts in",
                 path: core.attempts_directory(),
                 source,
             })?;
-        core.jobs.sweep(&core.config.work_directory).await;
+        let swept = core
+            .jobs
+            .sweep(&core.config.work_directory, &recovered.damaged);
+        for leftover in swept {
+            core.leftovers.remove_or_wait(leftover).await;
+        }
         core.catalog.refresh().await;
 
         let stop = CancellationToken::new();
@@ -139,9 +152,6 @@ impl Agent {
             slots = core.config.slots,
             "agent listens"
         );
-        for degraded in &core.launcher.isolation().degraded {
-            tracing::warn!(degraded, "isolation is not complete");
-        }
         let health = listening.health;
         Ok(Self {
             core,
@@ -191,6 +201,15 @@ impl Agent {
     }
 }
 
+/// Keeps other processes of the same user, which work items may be, from reading the
+/// memory and the environment of this one.
+fn hide_memory() {
+    #[cfg(target_os = "linux")]
+    if let Err(errno) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!(error = %errno, "memory of the agent can be read by its user's processes");
+    }
+}
+
 fn prepare_directories(config: &Config) -> Result<Flock<File>, StartError> {
     let make = |path: &Path| {
         fs::create_dir_all(path).map_err(|source| StartError::File {
@@ -201,6 +220,20 @@ fn prepare_directories(config: &Config) -> Result<Flock<File>, StartError> {
     };
     make(&config.state_directory)?;
     make(&config.work_directory)?;
+    // Work items of other users are to find their way to their directories, and to
+    // nothing of the agent's.
+    for (path, mode) in [
+        (&config.state_directory, PRIVATE),
+        (&config.work_directory, PASSABLE),
+    ] {
+        if let Err(error) = settle_mode(path, mode) {
+            tracing::warn!(
+                path = %path.display(),
+                error = %error,
+                "directory cannot be given the mode {mode:o}"
+            );
+        }
+    }
     let path = config.state_directory.join(LOCK);
     let file = File::options()
         .create(true)
@@ -215,6 +248,38 @@ fn prepare_directories(config: &Config) -> Result<Flock<File>, StartError> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| StartError::AlreadyRunning {
         path: config.state_directory.clone(),
     })
+}
+
+/// Gives a directory a mode; one that is readable to more than need be, and is meant
+/// for passing through, stays so.
+fn settle_mode(path: &Path, mode: u32) -> io::Result<()> {
+    let present = fs::metadata(path)?.permissions().mode() & 0o7777;
+    let wanted = match mode {
+        PRIVATE => present & !0o077 | PRIVATE,
+        passable => present | passable,
+    };
+    if wanted == present {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(wanted))
+}
+
+/// Warns of directories above the work directory that other users cannot pass
+/// through, where work items have users of their own.
+fn warn_of_closed_doors(core: &Core) {
+    if !core.launcher.standing().has(Measure::User) {
+        return;
+    }
+    for above in core.config.work_directory.ancestors() {
+        let is_closed =
+            fs::metadata(above).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 == 0);
+        if is_closed {
+            tracing::warn!(
+                path = %above.display(),
+                "work items cannot reach their directories: others may not pass through this one"
+            );
+        }
+    }
 }
 
 fn open_core(config: Config, facts: Facts) -> Result<Arc<Core>, StartError> {
@@ -252,8 +317,8 @@ fn open_core(config: Config, facts: Facts) -> Result<Arc<Core>, StartError> {
             source,
         })?),
     };
-    let launcher = Launcher::start(place);
-    let scripts = config.state_directory.join(SCRIPTS);
+    let launcher = Launcher::start(place, config.isolation.require.clone());
+    let scripts = config.work_directory.join(SCRIPTS);
     scripts::install(&scripts).map_err(|error| StartError::Scripts(Box::new(error)))?;
     let ground = Ground {
         python: environment::find_python(OsStr::new(environment::DEFAULT_PATH)),

@@ -16,7 +16,7 @@ use crate::core::Core;
 const STANDING_PERIOD: Duration = Duration::from_secs(1);
 const PRESSURE_PERIOD: Duration = Duration::from_secs(5);
 const SWEEP_PERIOD: Duration = Duration::from_secs(300);
-const JOBS_PERIOD: Duration = Duration::from_secs(60);
+const LEFTOVERS_PERIOD: Duration = Duration::from_secs(60);
 
 /// Starts it all, until `stop`.
 pub(crate) fn start(core: &Arc<Core>, stop: &CancellationToken) {
@@ -29,9 +29,10 @@ pub(crate) fn start(core: &Arc<Core>, stop: &CancellationToken) {
             () = stop.cancelled() => {}
             () = probing => {}
             () = watch_standing(&core) => {}
+            () = watch_launcher(&core) => {}
             () = watch_pressure(&core) => {}
             () = sweep(&core) => {}
-            () = forget_jobs(&core) => {}
+            () = remove_leftovers(&core) => {}
             () = async {
                 while tools.changed().await.is_ok() {
                     core.note_change();
@@ -55,6 +56,17 @@ async fn watch_standing(core: &Arc<Core>) {
         if now != before {
             before = now;
             core.note_change();
+        }
+    }
+}
+
+async fn watch_launcher(core: &Arc<Core>) {
+    let mut standing = core.launcher.subscribe();
+    loop {
+        core.observe_isolation();
+        if standing.changed().await.is_err() {
+            // Its task ends with the agent.
+            return std::future::pending().await;
         }
     }
 }
@@ -88,11 +100,14 @@ async fn sweep(core: &Arc<Core>) {
     }
 }
 
-async fn forget_jobs(core: &Arc<Core>) {
-    let mut ticks = ticks(JOBS_PERIOD);
+async fn remove_leftovers(core: &Arc<Core>) {
+    let mut ticks = ticks(LEFTOVERS_PERIOD);
     loop {
         ticks.tick().await;
-        core.jobs.forget_idle().await;
+        for leftover in core.jobs.forget_idle() {
+            core.leftovers.remove_or_wait(leftover).await;
+        }
+        core.leftovers.try_again().await;
     }
 }
 

@@ -61,6 +61,10 @@ fn describe() {
     describe_gauge!("helix_agent_slots", "Slots configured.");
     describe_gauge!("helix_agent_slots_used", "Slots reserved.");
     describe_gauge!("helix_agent_ready", "1 while the agent takes work.");
+    describe_gauge!(
+        "helix_agent_isolation",
+        "1 while a measure of isolation is in force, by measure."
+    );
     describe_histogram!(
         "helix_agent_prepare_seconds",
         "From acceptance to the command's start."

@@ -16,10 +16,10 @@ use helix_proto::agent::v1::attempt_event::Kind;
 use helix_proto::agent::v1::{ArtifactKind, ArtifactStored, TestCounts, Warning};
 use tokio_stream::StreamExt;
 
+use super::command_end::CommandEnd;
 use super::handle::Attempt;
 use super::notes::Notes;
 use super::record::Record;
-use super::supervise::CommandEnd;
 use super::workspace::Workspace;
 use crate::core::Core;
 use crate::results::{ReadLimits, ReadResults, read_results};
@@ -68,7 +68,6 @@ pub(super) async fn collect(
     }
     match notes {
         Ok(mut notes) => {
-            let note = end.is_worth_a_note().then(|| end.wire_ending().message);
             // Not yet the last word: the store may fail, which the log in it
             // could not say anyway.
             let judgement = judge(
@@ -80,7 +79,7 @@ pub(super) async fn collect(
             let exit_code = judgement.helix_exit_code();
             let name = &record.identity.friendly_name;
             let last = console::last_line(name, exit_code);
-            notes.close(attempt, note.into_iter().chain([last]));
+            notes.close(attempt, end.notes().into_iter().chain([last]));
         }
         Err(error) => collection.warn(format!(
             "the console has no last line: {}",

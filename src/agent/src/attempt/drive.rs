@@ -13,11 +13,12 @@
 //! Whatever goes wrong on the way becomes an ending, and the steps from 5 on
 //! follow all the same: log and results are most wanted when something failed.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use helix_exec::spool::SpoolLimits;
-use helix_exec::{LaunchRequest, OutputStreams};
+use helix_exec::{LaunchRequest, OutputStreams, ResourceLimits};
 use helix_model::health::Evidence;
 use helix_model::outcome::{CancelledBy, Ending, InfrastructureCause, judge};
 use helix_model::work_item::WorkItem;
@@ -27,11 +28,12 @@ use tokio::sync::mpsc;
 use tracing::Instrument;
 
 use super::collect::collect;
+use super::command_end::CommandEnd;
 use super::handle::{Attempt, Order};
 use super::notes::Notes;
 use super::prepare::{NotPrepared, Preparation, Prepared};
 use super::record::Record;
-use super::supervise::{CommandEnd, never_launched, watch};
+use super::supervise::{Begun, never_launched, watch};
 use super::workspace::Workspace;
 use crate::core::Core;
 use crate::launcher::LaunchError;
@@ -42,7 +44,7 @@ pub(crate) fn accept(core: &Core, attempt: &Attempt, work_item: &WorkItem) {
         machine: core.machine_name().to_owned(),
         agent_version: helix_telemetry::VERSION.to_owned(),
         retries_granted: work_item.delivery.retries_allowed(),
-        degraded: core.launcher.isolation().degraded.clone(),
+        degraded: core.launcher.standing().degraded(),
     }));
 }
 
@@ -96,12 +98,14 @@ pub(super) async fn take_up(
     .await;
 }
 
-/// Ends an attempt whose command was never started and never will be.
+/// Ends an attempt whose command was never started and never will be, and removes
+/// what was prepared for it.
 pub(super) async fn give_back(
     core: Arc<Core>,
     attempt: Arc<Attempt>,
     record: Record,
     orders: mpsc::Receiver<Order>,
+    workspace: Option<Workspace>,
     cause: InfrastructureCause,
 ) {
     let span = span(&attempt);
@@ -111,10 +115,16 @@ pub(super) async fn give_back(
         record,
         orders,
     };
-    drive
-        .conclude(None, CommandEnd::infrastructure(cause))
-        .instrument(span)
-        .await;
+    async move {
+        drive
+            .conclude(None, CommandEnd::infrastructure(cause))
+            .await;
+        if let Some(workspace) = workspace {
+            workspace.remove(&drive.core).await;
+        }
+    }
+    .instrument(span)
+    .await;
 }
 
 fn span(attempt: &Attempt) -> tracing::Span {
@@ -167,7 +177,7 @@ impl Drive {
                     "payload asks for what is missing"
                 );
                 self.release(Evidence::Nothing).await;
-                workspace.remove().await;
+                workspace.remove(&self.core).await;
                 return None;
             }
         };
@@ -182,13 +192,14 @@ impl Drive {
             pid: 0,
             working_directory: workspace.execution().display().to_string(),
             wall_timeout: work_item.limits.wall_timeout().try_into().ok(),
+            ..Started::default()
         };
         let end = self.watch(started).await;
         Some((Some(workspace), end))
     }
 
     fn request(&self, work_item: &WorkItem, workspace: &Workspace) -> LaunchRequest {
-        use helix_model::work_item::{Command, OutputMode};
+        use helix_model::work_item::{Command, Network, OutputMode};
         let command: Vec<String> = match &work_item.command {
             Command::Argv(argv) => std::iter::once(argv.program().to_owned())
                 .chain(argv.arguments().iter().cloned())
@@ -224,9 +235,16 @@ impl Drive {
             },
             spool_limits: spool_limits(&self.core),
             needles: crate::workspace::needles(&work_item.secrets),
-            directories: None,
-            resources: helix_exec::ResourceLimits::default(),
-            network: helix_exec::Network::default(),
+            directories: Some(workspace.directories()),
+            resources: ResourceLimits {
+                memory_bytes: work_item.resources.memory_bytes.map(NonZeroU64::get),
+                cpu_millis: work_item.resources.cpu_millis.map(NonZeroU64::get),
+                processes: work_item.resources.processes.map(NonZeroU32::get),
+            },
+            network: match work_item.network {
+                Network::Machine => helix_exec::Network::Machine,
+                Network::None => helix_exec::Network::Loopback,
+            },
         }
     }
 
@@ -263,10 +281,16 @@ impl Drive {
             record,
             orders,
         } = self;
-        let on_start = |pid| {
+        let on_start = |Begun { pid, run_as }| {
             attempt.set_state(AttemptState::Running);
             if !attempt.journal.has_started() {
-                attempt.record(Kind::Started(Started { pid, ..started }));
+                let slot = run_as.as_ref().map(|run_as| run_as.slot);
+                attempt.record(Kind::Started(Started {
+                    pid,
+                    run_as: run_as.map(|run_as| run_as.name).unwrap_or_default(),
+                    slot,
+                    ..started
+                }));
             }
             core.note_change();
         };
@@ -289,6 +313,9 @@ impl Drive {
             self.attempt.record(Kind::Exited(end.event()));
         }
         metrics::histogram!("helix_agent_command_seconds").record(end.elapsed);
+        if let Some(workspace) = &workspace {
+            self.regain(workspace, &end).await;
+        }
         let notes = Notes::resume(&self.attempt, spool_limits(&self.core));
         let collected = collect(
             &self.core,
@@ -329,13 +356,31 @@ impl Drive {
             "attempt ended"
         );
         self.attempt.record(terminal);
+        self.attempt.settle().await;
         metrics::histogram!("helix_agent_collect_seconds").record(began.elapsed());
         self.release(Evidence::of(&end.ending)).await;
         if let Some(reason) = &judgement.reboot {
             crate::reboot::request(&self.core, reason);
         }
         if let Some(workspace) = workspace {
-            workspace.remove().await;
+            workspace.remove(&self.core).await;
+        }
+    }
+
+    /// Sees to it that the directories of the command are the agent's again. Those
+    /// that are not are left out of what is collected, and removed later.
+    async fn regain(&self, workspace: &Workspace, end: &CommandEnd) {
+        if end.is_given_back() {
+            workspace.close();
+        } else if let Err(error) = workspace.take_back(&self.core).await {
+            let why = crate::error_chain(&error);
+            tracing::warn!(
+                error = why,
+                "files of the command cannot be brought back yet"
+            );
+            self.attempt.record(Kind::Warning(Warning {
+                message: format!("files of the command cannot be brought back yet: {why}"),
+            }));
         }
     }
 

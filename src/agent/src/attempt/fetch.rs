@@ -31,6 +31,8 @@ pub(super) enum FetchError {
     Source(helix_payload::SourceError),
     /// Fetching, unpacking or copying failed.
     Bring(helix_payload::Error),
+    /// What was brought cannot be made readable to all.
+    Show(std::io::Error),
 }
 
 impl<'drive> Fetcher<'drive> {
@@ -140,6 +142,7 @@ impl FetchError {
     pub(super) fn fault(&self) -> PayloadFault {
         match self {
             Self::Source(_) => PayloadFault::Sender,
+            Self::Show(_) => PayloadFault::Machine,
             Self::Bring(error) => match error.kind() {
                 Kind::Permanent => PayloadFault::Sender,
                 Kind::Transient | Kind::Cancelled => PayloadFault::Transport,
@@ -152,6 +155,7 @@ impl FetchError {
     pub(super) fn is_disk_full(&self) -> bool {
         match self {
             Self::Source(_) => false,
+            Self::Show(error) => error.kind() == std::io::ErrorKind::StorageFull,
             Self::Bring(error) => error.is_out_of_space(),
         }
     }
@@ -167,6 +171,7 @@ impl fmt::Display for FetchError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Source(error) => formatter.write_str(&crate::error_chain(error)),
+            Self::Show(error) => write!(formatter, "make it readable to all: {error}"),
             Self::Bring(error) => {
                 formatter.write_str(&error.chain())?;
                 match error.hint() {

@@ -16,7 +16,7 @@ use super::journal::Journal;
 /// Orders wait here until the attempt takes them; more than these are the same
 /// wish again.
 const MAX_WAITING_ORDERS: usize = 8;
-const SPOOL: &str = "spool";
+pub(super) const SPOOL: &str = "spool";
 const ACKNOWLEDGED: &str = "acknowledged";
 
 /// Who an attempt is.
@@ -133,7 +133,27 @@ impl Attempt {
             tracing::error!(
                 attempt = %self.identity.attempt,
                 error = %error,
-                "event could not be written to the journal and is kept in memory only"
+                "event could not be written to the journal yet and is kept in memory"
+            );
+        }
+    }
+
+    /// Waits until all events are on the disk, or gives up: nobody reads them from
+    /// memory once the attempt has ended.
+    pub(crate) async fn settle(&self) {
+        const TRIES: u32 = 20;
+        const PAUSE: Duration = Duration::from_millis(500);
+        for _ in 0..TRIES {
+            match self.journal.flush() {
+                Ok(()) => return,
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+        if let Err(error) = self.journal.flush() {
+            tracing::error!(
+                attempt = %self.identity.attempt,
+                error = %error,
+                "last events could not be written to the journal and are lost with the next start"
             );
         }
     }

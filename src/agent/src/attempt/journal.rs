@@ -5,7 +5,8 @@
 //! little endian) and an encoded [`AttemptEvent`]. A record that was cut off by
 //! a crash, and whatever follows it, is dropped on opening: nobody was told of
 //! it. Events are written before anybody is told, but not synced: they outlive
-//! the agent, and a machine that loses power has lost the attempt anyhow.
+//! the agent, and a machine that loses power has lost the attempt anyhow. One that
+//! the disk refuses is told all the same, and written before the next one.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -31,10 +32,23 @@ pub(crate) struct Journal {
 
 #[derive(Debug)]
 struct Inner {
-    /// Absent once a write failed: what follows is kept in memory only, so that
-    /// the attempt still ends with a verdict for whoever listens.
-    file: Option<File>,
+    file: File,
+    /// Whole records in the file, and the bytes they take.
+    written: usize,
+    good_bytes: u64,
+    tail: Tail,
+    /// More than are written when the disk refuses some, so that the attempt still
+    /// ends with a verdict for whoever listens.
     events: Vec<Arc<AttemptEvent>>,
+}
+
+/// How the file ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    /// With a whole record.
+    Whole,
+    /// Perhaps with a part of one, behind the whole ones.
+    MaybeTorn,
 }
 
 impl Journal {
@@ -44,7 +58,7 @@ impl Journal {
             .append(true)
             .create_new(true)
             .open(directory.join(FILE_NAME))?;
-        Ok(Self::from_parts(file, Vec::new()))
+        Ok(Self::from_parts(file, 0, Vec::new()))
     }
 
     /// Opens the history in `directory` and drops a damaged end.
@@ -57,14 +71,17 @@ impl Journal {
         if good_bytes < bytes.len() {
             file.set_len(good_bytes as u64)?;
         }
-        Ok(Self::from_parts(file, events))
+        Ok(Self::from_parts(file, good_bytes as u64, events))
     }
 
-    fn from_parts(file: File, events: Vec<Arc<AttemptEvent>>) -> Self {
+    fn from_parts(file: File, good_bytes: u64, events: Vec<Arc<AttemptEvent>>) -> Self {
         let (count, _) = watch::channel(events.len() as u64);
         Self {
             inner: Mutex::new(Inner {
-                file: Some(file),
+                file,
+                written: events.len(),
+                good_bytes,
+                tail: Tail::Whole,
                 events,
             }),
             count,
@@ -73,8 +90,8 @@ impl Journal {
 
     /// Writes the next event and wakes those who wait.
     ///
-    /// The event is kept in memory even when the disk refuses it; the error is
-    /// for the log.
+    /// The event is kept in memory when the disk refuses it, and written with the next
+    /// one or by [`Journal::flush`]; the error is for the log.
     pub(crate) fn append(
         &self,
         time: SystemTime,
@@ -88,10 +105,15 @@ impl Journal {
             console_offset,
             kind: Some(kind),
         });
-        let written = inner.write(&event);
         inner.events.push(Arc::clone(&event));
+        let written = inner.write();
         self.count.send_replace(inner.events.len() as u64);
         written.map(|()| event)
+    }
+
+    /// Writes what the disk refused before.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        self.lock().write()
     }
 
     /// The event with the smallest number above `number`, if there is one yet.
@@ -144,16 +166,21 @@ impl Journal {
 }
 
 impl Inner {
-    fn write(&mut self, event: &AttemptEvent) -> io::Result<()> {
-        let Some(file) = &mut self.file else {
-            return Err(io::Error::other("the journal could not be written before"));
-        };
-        let written = file.write_all(&encode(event));
-        if written.is_err() {
+    /// Writes every event that is not in the file yet.
+    fn write(&mut self) -> io::Result<()> {
+        while let Some(event) = self.events.get(self.written) {
             // A half record must not be followed by a whole one.
-            self.file = None;
+            if self.tail == Tail::MaybeTorn {
+                self.file.set_len(self.good_bytes)?;
+            }
+            let record = encode(event);
+            self.tail = Tail::MaybeTorn;
+            self.file.write_all(&record)?;
+            self.tail = Tail::Whole;
+            self.good_bytes += record.len() as u64;
+            self.written += 1;
         }
-        written
+        Ok(())
     }
 }
 
@@ -253,6 +280,32 @@ mod tests {
             .expect("written");
         assert_eq!(event.number, 3);
         assert_eq!(journal.terminal(), Some(event));
+    }
+
+    #[test]
+    fn event_that_the_disk_refused_is_written_before_the_next() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(FILE_NAME);
+        let journal = Journal::create(directory.path()).expect("created");
+        let now = SystemTime::now();
+        journal.append(now, 0, warning("one")).expect("written");
+        let refusing = File::open(&path).expect("opened for reading");
+        let file = std::mem::replace(&mut journal.lock().file, refusing);
+        journal.append(now, 0, warning("two")).expect_err("refused");
+        journal.flush().expect_err("refused again");
+        assert_eq!(journal.len(), 2, "told all the same");
+        // As if half of it had been written.
+        let mut torn = OpenOptions::new().append(true).open(&path).expect("opened");
+        torn.write_all(b"half a record").expect("written");
+        journal.lock().file = file;
+        journal.append(now, 0, warning("three")).expect("written");
+        let before = journal.events();
+        assert_eq!(before.len(), 3);
+        drop(journal);
+        assert_eq!(
+            Journal::open(directory.path()).expect("opened").events(),
+            before
+        );
     }
 
     #[test]

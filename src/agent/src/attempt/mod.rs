@@ -8,12 +8,14 @@
 //! in [`recover`].
 
 pub(crate) mod collect;
+mod command_end;
 pub(crate) mod drive;
 mod fetch;
 mod follow;
 mod handle;
 pub(crate) mod jobs;
 mod journal;
+pub(crate) mod leftovers;
 mod notes;
 mod prepare;
 mod record;

@@ -1,9 +1,13 @@
 //! What an earlier life of the agent left behind: ended attempts are kept for
 //! those who ask, running ones are taken up again, and the rest is given back.
+//!
+//! A record that cannot be read is set aside with all that belongs to it: its
+//! command may still run, and a person may want to look at it.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,6 +18,7 @@ use helix_proto::agent::v1::attempt_event::Kind;
 
 use super::drive;
 use super::handle::Attempt;
+use super::jobs::Damaged;
 use super::journal::Journal;
 use super::record::Record;
 use super::supervise::never_launched;
@@ -23,16 +28,23 @@ use crate::core::Core;
 /// How long a supervisor that was asked for may take to appear. Only waited for
 /// when the agent died between asking and hearing the answer.
 const LATE_SUPERVISOR: Duration = Duration::from_secs(2);
+/// The same for one that has begun with the directories, which can be large.
+const BUSY_SUPERVISOR: Duration = Duration::from_secs(15);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// Takes up everything below the directory of attempts. Must run before the
 /// first new attempt.
-pub(crate) async fn recover(core: &Arc<Core>) -> io::Result<()> {
+pub(crate) async fn recover(core: &Arc<Core>) -> io::Result<Recovered> {
     let directory = core.attempts_directory();
     fs::create_dir_all(&directory)?;
     let (mut ended, mut running) = (0_usize, 0_usize);
+    let mut damaged = Damaged::new();
     for entry in fs::read_dir(&directory)? {
         let path = entry?.path();
+        if let Some(name) = damaged_name(&path) {
+            damaged.insert(name);
+            continue;
+        }
         match recover_one(core, &path).await {
             Ok(Found::Ended) => ended += 1,
             Ok(Found::Running) => running += 1,
@@ -40,19 +52,49 @@ pub(crate) async fn recover(core: &Arc<Core>) -> io::Result<()> {
             Err(error) => {
                 // Nobody can be told more than that it is unknown, and whoever
                 // asks gets that answer once it is out of the way.
+                let aside = set_aside(&path);
                 tracing::error!(
-                    path = %path.display(),
+                    path = %aside.as_deref().unwrap_or(&path).display(),
                     error = %error,
-                    "record of an attempt is damaged and is removed"
+                    "record of an attempt is damaged; it is kept aside as long as ended ones are"
                 );
-                remove(&path).await;
+                damaged.extend(path.file_name().map(OsStr::to_owned));
             }
         }
     }
     if ended + running > 0 {
         tracing::info!(ended, running, "attempts of an earlier life taken up");
     }
-    Ok(())
+    Ok(Recovered { damaged })
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// Attempts whose commands may run without anybody knowing of them.
+    pub(crate) damaged: Damaged,
+}
+
+/// How the directory of a damaged attempt begins.
+const DAMAGED: &str = "damaged-";
+
+/// The name that the directory of a damaged attempt had; none for others.
+pub(super) fn damaged_name(path: &Path) -> Option<OsString> {
+    let name = path.file_name()?.to_str()?.strip_prefix(DAMAGED)?;
+    Some(name.into())
+}
+
+fn set_aside(directory: &Path) -> Option<PathBuf> {
+    let mut name = OsString::from(DAMAGED);
+    name.push(directory.file_name()?);
+    let aside = directory.with_file_name(name);
+    match fs::rename(directory, &aside) {
+        Ok(()) => Some(aside),
+        Err(error) => {
+            tracing::warn!(path = %directory.display(), error = %error, "it cannot be set aside");
+            None
+        }
+    }
 }
 
 enum Found {
@@ -65,11 +107,11 @@ enum Found {
 async fn recover_one(core: &Arc<Core>, directory: &Path) -> io::Result<Found> {
     let journal = match Journal::open(directory) {
         Ok(journal) => journal,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return nothing(directory),
         Err(error) => return Err(error),
     };
     let Some(first) = journal.after(0) else {
-        return Ok(Found::Nothing);
+        return nothing(directory);
     };
     let accepted = system_time(first.time).unwrap_or(SystemTime::UNIX_EPOCH);
     let record = Record::load(directory, accepted)?;
@@ -94,8 +136,11 @@ async fn recover_one(core: &Arc<Core>, directory: &Path) -> io::Result<Found> {
     match state.recovery() {
         Recovery::EndAsNeverStarted | Recovery::ReportAgain | Recovery::Forget => {
             let cause = InfrastructureCause::AgentRestartedBeforeStart;
+            let workspace = Workspace::find(&core, &record).await;
             let tasks = core.tasks.clone();
-            tasks.spawn(drive::give_back(core, attempt, record, orders, cause));
+            tasks.spawn(drive::give_back(
+                core, attempt, record, orders, workspace, cause,
+            ));
         }
         Recovery::Attach | Recovery::CollectAgain => {
             // Now and not in the task: what no known job owns is removed as
@@ -103,16 +148,27 @@ async fn recover_one(core: &Arc<Core>, directory: &Path) -> io::Result<Found> {
             let workspace = Workspace::find(&core, &record).await;
             let tasks = core.tasks.clone();
             tasks.spawn(async move {
-                if appears(&attempt).await {
+                if appears(&attempt, workspace.as_ref()).await {
                     drive::take_up(core, attempt, record, orders, workspace).await;
                 } else {
                     let cause = InfrastructureCause::AgentRestartedBeforeStart;
-                    drive::give_back(core, attempt, record, orders, cause).await;
+                    drive::give_back(core, attempt, record, orders, workspace, cause).await;
                 }
             });
         }
     }
     Ok(Found::Running)
+}
+
+/// An attempt without a history was told to nobody, unless it had come as far as its
+/// launch: then the history is lost.
+fn nothing(directory: &Path) -> io::Result<Found> {
+    if Record::is_launching(directory) {
+        let message = "its history is gone, and its command may run";
+        Err(io::Error::new(io::ErrorKind::InvalidData, message))
+    } else {
+        Ok(Found::Nothing)
+    }
 }
 
 /// Where the attempt stood, by what was written down.
@@ -141,10 +197,14 @@ fn state(
 }
 
 /// Whether there is a supervisor, or what one left.
-async fn appears(attempt: &Attempt) -> bool {
+async fn appears(attempt: &Attempt, workspace: Option<&Workspace>) -> bool {
     let began = Instant::now();
     while never_launched(attempt) {
-        if began.elapsed() > LATE_SUPERVISOR {
+        let limit = match workspace {
+            Some(workspace) if workspace.is_handed_over() => BUSY_SUPERVISOR,
+            Some(_) | None => LATE_SUPERVISOR,
+        };
+        if began.elapsed() > limit {
             return false;
         }
         tokio::time::sleep(LOOK_AGAIN_AFTER).await;

@@ -1,17 +1,23 @@
 //! How long ended attempts are kept: by age, and by the space they take all
-//! together. Acknowledged ones go first.
+//! together. Acknowledged ones go first. Damaged ones, of which no more is known, go
+//! by their age alone.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use helix_exec::spool::status::Status;
+use helix_exec::{Liveness, SpoolReader};
 use helix_model::ids::AttemptId;
 
+use super::handle::SPOOL;
+use super::recover::damaged_name;
 use crate::core::Core;
 
 /// Removes what is too old, and the oldest of what is too much.
 pub(crate) async fn sweep(core: &Arc<Core>, now: SystemTime) {
+    sweep_damaged(core, now).await;
     let ended = core.ended();
     if ended.is_empty() {
         return;
@@ -38,6 +44,42 @@ pub(crate) async fn sweep(core: &Arc<Core>, now: SystemTime) {
                 "history of an ended attempt could not be removed"
             );
         }
+    }
+}
+
+/// Removes damaged attempts that nothing was written to for as long as ended ones are
+/// kept, and whose commands do not run.
+async fn sweep_damaged(core: &Arc<Core>, now: SystemTime) {
+    let Ok(entries) = fs::read_dir(core.attempts_directory()) else {
+        return;
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let is_old = || {
+            let changed = fs::symlink_metadata(&path).and_then(|metadata| metadata.modified());
+            let age = changed
+                .ok()
+                .and_then(|changed| now.duration_since(changed).ok());
+            age.is_some_and(|age| age > core.config.retention.age)
+        };
+        if damaged_name(&path).is_none() || !is_old() || runs(&path.join(SPOOL)) {
+            continue;
+        }
+        if let Err(error) = helix_payload::remove_tree(&path).await {
+            tracing::warn!(
+                path = %path.display(),
+                error = error.chain(),
+                "damaged record of an attempt could not be removed"
+            );
+        }
+    }
+}
+
+/// Whether the supervisor of a spool may be alive.
+fn runs(spool: &Path) -> bool {
+    let status = SpoolReader::open(spool).and_then(|reader| reader.status());
+    match status {
+        Ok(Some(Status::Launched(launched))) => launched.supervisor.liveness() != Liveness::Dead,
+        Ok(Some(Status::Ended(_)) | None) | Err(_) => false,
     }
 }
 

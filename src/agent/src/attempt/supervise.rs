@@ -8,111 +8,56 @@
 use std::io;
 use std::time::Duration;
 
+use helix_exec::Liveness;
 use helix_exec::control::{Notice, StopReason};
 use helix_exec::spool::SpoolReader;
-use helix_exec::spool::status::{Ended, Ending as Spooled, StartStep, Status, WaitStatus};
-use helix_exec::{Liveness, ProcessId};
-use helix_model::outcome::{CancelledBy, Ending, InfrastructureCause, StartFailure, TimeoutKind};
-use helix_proto::agent::v1::{Exited, LeftoverProcess};
-use nix::errno::Errno;
+use helix_exec::spool::status::{Ended, Ending as Spooled, Launched, RunAs, Status};
+use helix_model::outcome::{CancelledBy, InfrastructureCause};
 use tokio::sync::mpsc;
 
+use super::command_end::CommandEnd;
 use super::handle::{Attempt, Order};
 use crate::launcher::Supervision;
 
 /// Between two looks at a supervisor that runs but does not answer.
 const RECONNECT_AFTER: Duration = Duration::from_millis(50);
 
-/// How a command ended, and what is known besides.
+/// What is known of a command that was started.
 #[derive(Debug)]
-pub(crate) struct CommandEnd {
-    pub(crate) ending: Ending,
-    /// What the system said of the command, whatever ended it.
-    pub(crate) exit_code: Option<i32>,
-    pub(crate) signal: Option<i32>,
-    /// Time from the command's start to its end.
-    pub(crate) elapsed: Duration,
-    pub(crate) usage: Option<Box<Ended>>,
+pub(crate) struct Begun {
+    /// Its process id; 0 where it had ended before anybody could look.
+    pub(crate) pid: u32,
+    /// The user it runs as; none where that is the launcher's own, or not known.
+    pub(crate) run_as: Option<RunAs>,
 }
 
-impl CommandEnd {
-    /// An end that only the agent knows of.
-    pub(crate) fn without_command(ending: Ending) -> Self {
+impl Begun {
+    fn launched(launched: Launched) -> Self {
         Self {
-            ending,
-            exit_code: None,
-            signal: None,
-            elapsed: Duration::ZERO,
-            usage: None,
+            pid: u32::try_from(launched.command.0).unwrap_or_default(),
+            run_as: launched.run_as,
         }
     }
 
-    /// An end for which the machinery is to blame.
-    pub(crate) fn infrastructure(cause: InfrastructureCause) -> Self {
-        Self::without_command(Ending::Infrastructure(cause))
-    }
-
-    fn of(ended: Box<Ended>, cancelled: Option<CancelledBy>, program: &str) -> Self {
-        let (exit_code, signal) = match ended.wait_status {
-            Some(WaitStatus::Exited(code)) => (Some(code), None),
-            Some(WaitStatus::Signalled { signal, .. }) => (None, Some(signal)),
-            None => (None, None),
-        };
-        let ending = ending(&ended.ending, cancelled, program);
+    fn ended(ended: &Ended) -> Self {
+        let pid = ended.command.and_then(|pid| u32::try_from(pid.0).ok());
         Self {
-            ending,
-            exit_code,
-            signal,
-            elapsed: ended.elapsed,
-            usage: Some(ended),
-        }
-    }
-
-    /// The same in the words of the wire.
-    pub(crate) fn wire_ending(&self) -> helix_proto::agent::v1::Ending {
-        helix_proto::outcome::ending(&self.ending, self.exit_code, self.signal)
-    }
-
-    /// Whether the console should say how it ended: the exit code alone would
-    /// not.
-    pub(crate) fn is_worth_a_note(&self) -> bool {
-        !matches!(self.ending, Ending::Exited(_))
-    }
-
-    /// The event that tells of it.
-    pub(crate) fn event(&self) -> Exited {
-        let wire = |duration: Duration| duration.try_into().ok();
-        let usage = self.usage.as_ref();
-        Exited {
-            ending: Some(self.wire_ending()),
-            elapsed: wire(self.elapsed),
-            cpu_time: usage.and_then(|end| wire(end.usage.user_time + end.usage.system_time)),
-            peak_memory_bytes: usage.map_or(0, |end| end.usage.max_resident_bytes),
-            leftovers: usage
-                .map(|end| end.leftovers.as_slice())
-                .unwrap_or_default()
-                .iter()
-                .map(|process| LeftoverProcess {
-                    pid: u32::try_from(process.pid.0).unwrap_or_default(),
-                    name: process.name.clone(),
-                    age: wire(process.age),
-                })
-                .collect(),
+            pid: pid.unwrap_or_default(),
+            run_as: None,
         }
     }
 }
 
 /// Watches until the command's tree is gone.
 ///
-/// `on_start` is called once with the command's process id, when it is known
-/// that the command was started (0: it ended before anybody could look).
+/// `on_start` is called once, when it is known that the command was started.
 /// `program` is for messages. `kill_grace` is the work item's own.
 pub(crate) async fn watch(
     attempt: &Attempt,
     orders: &mut mpsc::Receiver<Order>,
     kill_grace: Duration,
     program: &str,
-    on_start: impl FnOnce(u32),
+    on_start: impl FnOnce(Begun),
 ) -> CommandEnd {
     let mut watched = Watched {
         attempt,
@@ -134,7 +79,7 @@ pub(crate) async fn watch(
                 // The last notice before the end may not have told of all of it.
                 attempt.console_grew_to(ended.output.console_bytes);
                 if !matches!(ended.ending, Spooled::CouldNotStart { .. }) {
-                    watched.started(ended.command);
+                    watched.started(Begun::ended(&ended));
                 }
                 return CommandEnd::of(ended, watched.cancelled, program);
             }
@@ -159,14 +104,10 @@ enum Look {
     Lost(InfrastructureCause),
 }
 
-impl<S: FnOnce(u32)> Watched<'_, S> {
-    fn started(&mut self, command: Option<ProcessId>) {
+impl<S: FnOnce(Begun)> Watched<'_, S> {
+    fn started(&mut self, begun: Begun) {
         if let Some(on_start) = self.on_start.take() {
-            on_start(
-                command
-                    .and_then(|pid| u32::try_from(pid.0).ok())
-                    .unwrap_or_default(),
-            );
+            on_start(begun);
         }
     }
 
@@ -190,7 +131,7 @@ impl<S: FnOnce(u32)> Watched<'_, S> {
                         if self.on_start.is_some()
                             && let Ok(Some(Status::Launched(launched))) = self.status()
                         {
-                            self.started(Some(launched.command));
+                            self.started(Begun::launched(launched));
                         }
                         self.attempt.console_grew_to(console_bytes);
                     }
@@ -243,68 +184,6 @@ impl<S: FnOnce(u32)> Watched<'_, S> {
 
 fn rebooted_since(supervisor: &helix_exec::ProcessIdentity) -> bool {
     helix_exec::ProcessIdentity::of_self().is_ok_and(|own| own.boot_id != supervisor.boot_id)
-}
-
-fn ending(spooled: &Spooled, cancelled: Option<CancelledBy>, program: &str) -> Ending {
-    match spooled {
-        Spooled::Exited { code } => Ending::Exited(*code),
-        Spooled::Signalled {
-            signal,
-            core_dumped,
-        } => Ending::Signalled {
-            signal: *signal,
-            core_dumped: *core_dumped,
-        },
-        Spooled::WallTimeout { limit } => Ending::TimedOut(TimeoutKind::Wall(*limit)),
-        Spooled::SilenceTimeout { limit } => Ending::TimedOut(TimeoutKind::Silence(*limit)),
-        Spooled::OutputLimit { .. } => Ending::OutputLimit,
-        Spooled::OutOfMemory { .. } => Ending::Signalled {
-            signal: nix::sys::signal::Signal::SIGKILL as i32,
-            core_dumped: false,
-        },
-        Spooled::Cancelled => Ending::Cancelled {
-            by: cancelled.unwrap_or(CancelledBy::Client {
-                reason: String::new(),
-            }),
-        },
-        Spooled::Interrupted => Ending::Infrastructure(InfrastructureCause::AgentShutDown),
-        Spooled::CouldNotStart {
-            step,
-            errno,
-            message,
-        } => Ending::CouldNotStart(start_failure(*step, *errno, message, program)),
-    }
-}
-
-fn start_failure(step: StartStep, errno: i32, message: &str, program: &str) -> StartFailure {
-    let reason = message.to_owned();
-    match (step, Errno::from_raw(errno)) {
-        (_, Errno::EAGAIN | Errno::ENOMEM | Errno::ENOSPC | Errno::EMFILE | Errno::ENFILE) => {
-            StartFailure::NoRoom { reason }
-        }
-        (StartStep::Execute, Errno::ENOENT) => StartFailure::NotFound {
-            program: program.to_owned(),
-        },
-        (StartStep::Execute, Errno::E2BIG) => StartFailure::ArgumentsTooLarge,
-        (StartStep::Execute, _) => StartFailure::NotExecutable {
-            program: program.to_owned(),
-            reason,
-        },
-        (
-            StartStep::Pipes
-            | StartStep::WorkingDirectory
-            | StartStep::Process
-            | StartStep::Session
-            | StartStep::StandardStreams
-            | StartStep::PrivateDirectories
-            | StartStep::Network
-            | StartStep::Limits
-            | StartStep::Identity
-            | StartStep::EnterDirectory
-            | StartStep::Signals,
-            _,
-        ) => StartFailure::SetUp { reason },
-    }
 }
 
 /// Whether no supervisor can be there: none answers and none left a status.

@@ -7,14 +7,16 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use helix_exec::Directories;
 use helix_model::work_item::WorkItem;
 
 use super::handle::Attempt;
 use super::jobs::JobFiles;
+use super::leftovers::{self, BROUGHT_BACK_WITHIN, Leftover, TakeBackError};
 use super::record::Record;
 use crate::core::Core;
 use crate::workspace::environment::{self, Surroundings};
-use crate::workspace::layout::{Layout, LayoutError};
+use crate::workspace::layout::{Layout, LayoutError, TEMPORARY};
 use crate::workspace::requests::{self, Requests};
 
 /// The directories of one attempt.
@@ -123,16 +125,37 @@ impl Workspace {
         read.await.unwrap_or_default()
     }
 
-    /// Removes the directories of the attempt. Those of the job stay for its next
-    /// work item.
-    pub(super) async fn remove(self) {
-        if let Err(error) = helix_payload::remove_tree(self.layout.attempt()).await {
-            tracing::warn!(
-                path = %self.layout.attempt().display(),
-                error = error.chain(),
-                "directories of an ended attempt could not be removed"
-            );
+    /// The directories that are the command's while it runs.
+    pub(super) fn directories(&self) -> Directories {
+        Directories {
+            temporary: Some(TEMPORARY.into()),
+            ..leftovers::directories(self.layout.attempt())
         }
+    }
+
+    /// Whether the directories were given to the user of the work item, as far as can
+    /// be told, and have not been closed since.
+    pub(super) fn is_handed_over(&self) -> bool {
+        leftovers::is_handed_over(self.layout.attempt())
+    }
+
+    /// Notes that all of it is the agent's again.
+    pub(super) fn close(&self) {
+        leftovers::close(self.layout.attempt());
+    }
+
+    /// Has the directories brought back that a dead supervisor left with the user of
+    /// the work item.
+    pub(super) async fn take_back(&self, core: &Core) -> Result<(), TakeBackError> {
+        let attempt = self.layout.attempt();
+        leftovers::take_back(&core.launcher, attempt, BROUGHT_BACK_WITHIN).await
+    }
+
+    /// Removes the directories of the attempt, now or as soon as can be. Those of the
+    /// job stay for its next work item.
+    pub(super) async fn remove(self, core: &Core) {
+        let leftover = Leftover::Attempt(self.layout.attempt().to_owned());
+        core.leftovers.remove_or_wait(leftover).await;
     }
 }
 

@@ -23,6 +23,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use helix_exec::launcher::Measure;
 use helix_machine::catalog::Label;
 use helix_machine::command::CommandLine;
 use helix_machine::probe::Probe;
@@ -57,6 +58,8 @@ pub struct Config {
     /// The socket of the launcher service; absent: the agent starts a launcher
     /// of its own, with its own rights.
     pub launcher_socket: Option<PathBuf>,
+    /// How far work items must be held back.
+    pub isolation: IsolationConfig,
     /// How much output is kept.
     pub output: OutputConfig,
     /// How payloads are brought in.
@@ -119,6 +122,13 @@ pub struct TlsConfig {
     pub key: PathBuf,
     /// PEM file with the authorities whose clients are let in.
     pub client_ca: PathBuf,
+}
+
+/// How far work items must be held back.
+#[derive(Debug, Clone, Default)]
+pub struct IsolationConfig {
+    /// Without all of these no work is taken.
+    pub require: Vec<Measure>,
 }
 
 /// How much output of one attempt is kept.
@@ -211,6 +221,7 @@ impl Default for Config {
             },
             monitoring: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7421))),
             launcher_socket: None,
+            isolation: IsolationConfig::default(),
             output: OutputConfig {
                 head_bytes: 64 << 20,
                 tail_bytes: 64 << 20,

@@ -4,10 +4,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use helix_exec::launcher::Measure;
 use toml::de::DeTable;
 
 use super::problem::{Problem, line_of};
-use super::section::{Complaint, Problems, Section};
+use super::section::{Complaint, Item, Problems, Section};
 use super::sources::{CONFIG_ROOT_VARIABLE, ProcessSources, Sources, VariableError};
 use super::value::{self, parsed, whole};
 use super::{
@@ -129,6 +130,11 @@ fn read(root: &Section<'_>, sources: &dyn Sources) -> Config {
         section.set_some("socket", &mut config.launcher_socket, value::path);
         section.finish();
     }
+    if let Some(section) = root.section("isolation") {
+        let require = &mut config.isolation.require;
+        section.set("require", require, value::list(measure));
+        section.finish();
+    }
     if let Some(section) = root.section("output") {
         output(section, &mut config.output);
     }
@@ -166,6 +172,17 @@ fn read(root: &Section<'_>, sources: &dyn Sources) -> Config {
     check_ports(root, &config);
     root.finish();
     config
+}
+
+/// A measure of isolation by its name.
+fn measure(item: &Item<'_>) -> Result<Measure, Complaint> {
+    let name = value::text(item)?;
+    let known = Measure::ALL.iter().find(|measure| measure.name() == name);
+    known.copied().ok_or_else(|| {
+        let names = Measure::ALL.map(Measure::name).join("`, `");
+        Complaint::new(format!("cannot have `{name}`, which is no measure"))
+            .hint(format!("there are `{names}`"))
+    })
 }
 
 fn directories(root: &Section<'_>, config: &mut Config, sources: &dyn Sources) {

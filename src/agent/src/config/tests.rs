@@ -792,3 +792,44 @@ proptest! {
         let _ = parse(&text);
     }
 }
+
+#[test]
+fn isolation_that_is_required_is_known_by_name() {
+    use helix_exec::launcher::Measure;
+    let names = Measure::ALL.map(Measure::name);
+    let config = good(&format!("[isolation]\nrequire = {names:?}"));
+    assert_eq!(config.isolation.require, Measure::ALL);
+    for name in names {
+        assert!(EXAMPLE.contains(&format!("`{name}`")), "{name} is not told");
+    }
+    let problems = Config::parse_with(
+        "[isolation]\nrequire = [\"user\", \"usr\"]",
+        "agent.toml",
+        &Made::default(),
+    );
+    let text = problems.expect_err("no such measure").to_string();
+    assert!(
+        text.contains("agent.toml:2:20: `isolation.require` cannot have `usr`"),
+        "{text}"
+    );
+    assert!(text.contains("hint: there are `session`, `user`,"), "{text}");
+}
+
+#[test]
+fn launcher_as_shipped_fits_the_agent_as_shipped() {
+    use helix_exec::launcher::Roots;
+    const LAUNCHER: &str = include_str!("../../../../packaging/launcher.json");
+    let launcher: helix_exec::launcher::Config =
+        serde_json::from_str(LAUNCHER).expect("a configuration");
+    let agent = Config::default();
+    let beneath = |root: PathBuf| Roots::Beneath(vec![root]);
+    assert_eq!(launcher.work_roots, beneath(agent.work_directory));
+    assert_eq!(
+        launcher.spool_roots,
+        beneath(agent.state_directory.join("attempts"))
+    );
+    // What the agent takes the launcher must not refuse.
+    assert!(launcher.maxima.grace >= helix_model::work_item::MAX_KILL_GRACE);
+    let wall = launcher.maxima.wall.unwrap_or(Duration::MAX);
+    assert!(wall >= helix_model::work_item::MAX_WALL_TIMEOUT);
+}

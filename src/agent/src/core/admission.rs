@@ -108,6 +108,7 @@ impl Core {
             | Refusal::Offline { .. }
             | Refusal::Draining { .. }
             | Refusal::WrongQueue { .. }
+            | Refusal::NotIsolated { .. }
             | Refusal::Unhealthy { .. }
             | Refusal::TooLarge { .. }
             | Refusal::SlotsFull { .. }
@@ -143,6 +144,7 @@ impl Core {
         AgentSnapshot {
             availability: self.availability(state),
             queues: self.config.queues.clone(),
+            isolation: self.isolation_snapshot(),
             capabilities: capabilities.as_ref().clone(),
             provisioners: self.provisioners.snapshots(&missing, now),
             health: state.health.clone(),

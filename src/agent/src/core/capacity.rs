@@ -25,6 +25,8 @@ impl Core {
         free.slots = effective.saturating_sub(in_use);
 
         let mut reasons = self.reasons(&state, now);
+        let is_ready = reasons.is_empty();
+        reasons.extend(self.fewer_slots());
         if withheld > 0 {
             reasons.push(format!(
                 "{withheld} of {} slots are withheld as the machine is under {} pressure",
@@ -41,8 +43,9 @@ impl Core {
 
         metrics::gauge!("helix_agent_slots").set(f64::from(total.slots));
         metrics::gauge!("helix_agent_slots_used").set(f64::from(in_use));
-        metrics::gauge!("helix_agent_ready").set(if reasons.is_empty() { 1.0 } else { 0.0 });
+        metrics::gauge!("helix_agent_ready").set(f64::from(u8::from(is_ready)));
         let capabilities = self.catalog.capabilities();
+        let standing = self.launcher.standing();
         Capacity {
             time: Some(now.into()),
             agent: Some(self.info()),
@@ -57,8 +60,8 @@ impl Core {
                 .map(|(name, value)| capacity::capability(name, value))
                 .collect(),
             provisioning: self.provisioning(now),
-            isolation: self.launcher.isolation().in_force.clone(),
-            degraded: self.launcher.isolation().degraded.clone(),
+            isolation: standing.in_force(),
+            degraded: standing.degraded(),
             draining_since: draining.map(Into::into),
             quarantined_until: match health {
                 Health::Quarantined { until, .. } => Some(until.into()),
@@ -83,6 +86,9 @@ impl Core {
         match (self.availability(state), state.health.at(now)) {
             (Availability::Offline { .. }, _) => AgentState::Offline,
             (Availability::Draining { .. }, _) => AgentState::Draining,
+            (Availability::Accepting, _) if !self.missing_isolation().is_empty() => {
+                AgentState::NotIsolated
+            }
             (Availability::Accepting, Health::Quarantined { .. }) => AgentState::Quarantined,
             (Availability::Accepting, Health::Probation { .. }) => AgentState::Probation,
             (Availability::Accepting, Health::Healthy { .. }) if free_slots == 0 => {

@@ -7,6 +7,7 @@
 
 mod admission;
 mod capacity;
+mod isolation;
 mod registry;
 mod standing;
 
@@ -29,9 +30,10 @@ use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 use crate::attempt::jobs::Jobs;
+use crate::attempt::leftovers::Leftovers;
 use crate::attempt::{Attempt, Journal, Order, Record};
 use crate::config::Config;
-use crate::launcher::Launcher;
+use crate::launcher::{Launcher, Standing};
 use crate::service::problem;
 use registry::{Known, Registry};
 
@@ -51,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) launcher: Launcher,
     /// Files that the work items of a job share.
     pub(crate) jobs: Jobs,
+    /// Directories that are to go.
+    pub(crate) leftovers: Leftovers,
     pub(crate) ground: Ground,
     /// The tasks that own attempts; they end when nothing of one is left to do.
     pub(crate) tasks: TaskTracker,
@@ -71,6 +75,8 @@ struct State {
     /// Since when this life of the agent comes to its end.
     ending: Option<SystemTime>,
     pressure: PressureReading,
+    /// What the launcher said of itself when it was last looked at.
+    isolation: Option<Standing>,
     /// What was free for work items when none was running.
     idle_disk_bytes: u64,
 }
@@ -132,6 +138,7 @@ impl Core {
             draining,
             ending: None,
             pressure: PressureReading::default(),
+            isolation: None,
             idle_disk_bytes: admission::free_disk(&config),
         };
         Ok(Arc::new(Self {
@@ -141,6 +148,7 @@ impl Core {
             provisioners,
             cache,
             artifacts,
+            leftovers: Leftovers::new(launcher.clone()),
             launcher,
             jobs: Jobs::default(),
             ground,

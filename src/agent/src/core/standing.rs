@@ -107,6 +107,7 @@ impl Core {
                 self.config.config_root.join(OFFLINE).display()
             )),
         }
+        reasons.extend(self.not_isolated());
         if let Health::Quarantined { failures, .. } = state.health.at(now) {
             reasons.push(format!(
                 "the machine is in quarantine after {failures} infrastructure failures in a row"

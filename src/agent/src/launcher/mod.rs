@@ -1,30 +1,28 @@
-//! The agent's end of the launcher: asks it to start commands, and finds it
-//! again when it is gone.
+//! The agent's end of the launcher: asks it to start commands and to bring back
+//! what they left, knows how far it holds them back, and finds it again when it is
+//! gone.
 //!
 //! The launcher is either a service of its own, reached by a socket, or a child
 //! process of the agent with the agent's own rights. Either may die at any time:
-//! supervisors live on by themselves, and the next request makes a new
-//! connection (or a new child).
+//! supervisors live on by themselves, and a new connection (or a new child) is
+//! made at once and, while that fails, again and again.
 
+mod conversation;
+mod standing;
 mod supervision;
 
-use std::collections::HashMap;
 use std::io;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::time::Duration;
 
-use helix_exec::frame::{self, Decoder, MAX_LAUNCHER_FRAME};
-use helix_exec::launcher::{
-    Config, Listen, Refusal, Reply, Request, inherited_connection, start_child,
-};
-use helix_exec::{LaunchRequest, ProcessIdentity};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use helix_exec::frame;
+use helix_exec::launcher::{Config, Listen, Measure, Refusal, inherited_connection};
+use helix_exec::ownership::Transferred;
+use helix_exec::{Directories, LaunchRequest, ProcessIdentity};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use conversation::{Ask, Conversation};
+pub(crate) use standing::{Standing, in_words};
 pub(crate) use supervision::Supervision;
 
 /// The hidden subcommand that turns a program into a launcher on its standard
@@ -32,7 +30,9 @@ pub(crate) use supervision::Supervision;
 pub const SUBCOMMAND: &str = "launcher";
 
 const WAITING_REQUESTS: usize = 64;
-const READ_BYTES: usize = 4096;
+/// A launcher has no room while supervisors that are done have not ended yet.
+const ROOM_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_FOR_ROOM_AFTER: Duration = Duration::from_millis(50);
 
 /// Where the launcher is found.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub(crate) enum Place {
     Child(PathBuf),
 }
 
-/// Why a command was not launched.
+/// Why a launcher did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LaunchError {
     /// The launcher says no. Nothing was started.
@@ -58,6 +58,13 @@ pub(crate) enum LaunchError {
         #[source]
         source: io::Error,
     },
+    /// It does not hold commands back as the configuration requires. Nothing was
+    /// started.
+    #[error("the launcher does not hold commands back as it must: {missing}")]
+    NotIsolated {
+        /// What is not in force, and why.
+        missing: String,
+    },
     /// The connection broke before the answer came: something may have been
     /// started, and the spool says whether.
     #[error("the launcher went away before it answered")]
@@ -67,39 +74,11 @@ pub(crate) enum LaunchError {
     Encode(#[source] frame::FrameError),
 }
 
-type Answer = oneshot::Sender<Result<ProcessIdentity, LaunchError>>;
-
 /// A handle to the task that speaks with the launcher.
 #[derive(Debug, Clone)]
 pub(crate) struct Launcher {
-    requests: mpsc::Sender<(Box<LaunchRequest>, Answer)>,
-    isolation: Arc<Isolation>,
-}
-
-/// What stands between a work item and everything else on the machine.
-#[derive(Debug, Clone)]
-pub(crate) struct Isolation {
-    /// What is in force, in words.
-    pub(crate) in_force: Vec<String>,
-    /// What is not, in words.
-    pub(crate) degraded: Vec<String>,
-}
-
-impl Isolation {
-    fn of_this_build() -> Self {
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        Self {
-            in_force: words(&[
-                "a session and process group for each work item",
-                "an environment from nothing",
-                "no inherited descriptors",
-            ]),
-            degraded: words(&[
-                "work items run as the user of the launcher",
-                "no limits on CPU, memory and processes of a work item",
-            ]),
-        }
-    }
+    requests: mpsc::Sender<Ask>,
+    standing: watch::Receiver<Standing>,
 }
 
 /// Turns this process into a launcher for the process that started it, until
@@ -119,25 +98,31 @@ pub fn launcher_main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 impl Launcher {
-    /// Starts the task. Connects when the first request comes.
-    pub(crate) fn start(place: Place) -> Self {
+    /// Starts the task, which connects at once. It launches nothing while a measure
+    /// of `required` is not in force.
+    pub(crate) fn start(place: Place, required: Vec<Measure>) -> Self {
         let (requests, receiver) = mpsc::channel(WAITING_REQUESTS);
-        tokio::spawn(
-            Conversation {
-                place,
-                next_number: 1,
-            }
-            .run(receiver),
-        );
-        Self {
-            requests,
-            isolation: Arc::new(Isolation::of_this_build()),
-        }
+        let (sender, standing) = watch::channel(Standing::not_heard_of());
+        tokio::spawn(Conversation::new(place, required, sender).run(receiver));
+        Self { requests, standing }
     }
 
     /// What stands between a work item and the rest of the machine.
-    pub(crate) fn isolation(&self) -> &Isolation {
-        &self.isolation
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// The same, and word of changes.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+
+    /// Waits until it is known whether the launcher is there, for so long.
+    pub(crate) async fn first_word(&self, limit: Duration) {
+        let mut standing = self.standing.clone();
+        let heard = standing.wait_for(|standing| *standing != Standing::not_heard_of());
+        // What is not known in time is told when it comes.
+        let _ = tokio::time::timeout(limit, heard).await;
     }
 
     /// Has a supervisor started for a request.
@@ -145,158 +130,38 @@ impl Launcher {
         &self,
         request: LaunchRequest,
     ) -> Result<ProcessIdentity, LaunchError> {
+        let give_up_at = tokio::time::Instant::now() + ROOM_WITHIN;
+        loop {
+            let request = Box::new(request.clone());
+            match self.ask(|answer| Ask::Launch(request, answer)).await {
+                Err(LaunchError::Refused(Refusal::Full { .. }))
+                    if tokio::time::Instant::now() < give_up_at =>
+                {
+                    tokio::time::sleep(LOOK_FOR_ROOM_AFTER).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Has directories made the agent's again whose supervisor is gone.
+    pub(crate) async fn reclaim(
+        &self,
+        directories: Directories,
+    ) -> Result<Transferred, LaunchError> {
+        self.ask(|answer| Ask::Reclaim(directories, answer)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<Result<T, LaunchError>>) -> Ask,
+    ) -> Result<T, LaunchError> {
         let (sender, receiver) = oneshot::channel();
         self.requests
-            .send((Box::new(request), sender))
+            .send(ask(sender))
             .await
             .map_err(|_| LaunchError::Lost)?;
         receiver.await.unwrap_or(Err(LaunchError::Lost))
-    }
-}
-
-struct Conversation {
-    place: Place,
-    next_number: u64,
-}
-
-struct Connection {
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
-    decoder: Decoder,
-    /// Requests without an answer. Dropping them answers [`LaunchError::Lost`].
-    open: HashMap<u64, Answer>,
-    child: Option<Child>,
-}
-
-impl Conversation {
-    async fn run(mut self, mut requests: mpsc::Receiver<(Box<LaunchRequest>, Answer)>) {
-        let mut connection: Option<Connection> = None;
-        loop {
-            let next = match &mut connection {
-                None => requests.recv().await,
-                Some(open) => tokio::select! {
-                    next = requests.recv() => next,
-                    replied = open.take_reply() => {
-                        if let Err(error) = replied {
-                            tracing::warn!(error = %error, "connection to the launcher lost");
-                            connection = None;
-                        }
-                        continue;
-                    }
-                },
-            };
-            let Some((launch, answer)) = next else { return };
-            self.ask(&mut connection, launch, answer).await;
-        }
-    }
-
-    async fn ask(
-        &mut self,
-        connection: &mut Option<Connection>,
-        launch: Box<LaunchRequest>,
-        answer: Answer,
-    ) {
-        let number = self.next_number;
-        self.next_number += 1;
-        let request = Request::Launch { number, launch };
-        let bytes = match frame::encode(&request, MAX_LAUNCHER_FRAME) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                // Nobody waits for an answer any more if this fails.
-                let _ = answer.send(Err(LaunchError::Encode(error)));
-                return;
-            }
-        };
-        // A connection that the launcher closed while nobody asked is only
-        // noticed on writing; a launcher that did not get the whole request has
-        // started nothing, so that asking once more is safe.
-        for last_try in [false, true] {
-            let open = match connection {
-                Some(open) => open,
-                None => match self.connect() {
-                    Ok(new) => connection.insert(new),
-                    Err(source) => {
-                        let place = self.place.to_string();
-                        let _ = answer.send(Err(LaunchError::Unreachable { place, source }));
-                        return;
-                    }
-                },
-            };
-            match open.writer.write_all(&bytes).await {
-                Ok(()) => {
-                    open.open.insert(number, answer);
-                    return;
-                }
-                Err(source) => {
-                    *connection = None;
-                    if last_try {
-                        let place = self.place.to_string();
-                        let _ = answer.send(Err(LaunchError::Unreachable { place, source }));
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    fn connect(&self) -> io::Result<Connection> {
-        let (stream, child) = match &self.place {
-            Place::Service(path) => (StdUnixStream::connect(path)?, None),
-            Place::Child(program) => {
-                let mut command = Command::new(program);
-                // Its environment is there to be read for whoever runs as the same
-                // user, and the agent's may hold credentials.
-                command.arg(SUBCOMMAND).env_clear().stdout(Stdio::null());
-                let (stream, child) = start_child(command)?;
-                (stream, Some(child))
-            }
-        };
-        stream.set_nonblocking(true)?;
-        let (reader, writer) = UnixStream::from_std(stream)?.into_split();
-        Ok(Connection {
-            reader,
-            writer,
-            decoder: Decoder::new(MAX_LAUNCHER_FRAME),
-            open: HashMap::new(),
-            child,
-        })
-    }
-}
-
-impl Drop for Connection {
-    /// A launcher that lost its one client ends; collect it when it does.
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            std::thread::spawn(move || child.wait());
-        }
-    }
-}
-
-impl Connection {
-    /// Hands the next reply to whoever waits for it. Cancel safe.
-    async fn take_reply(&mut self) -> io::Result<()> {
-        loop {
-            if let Some(reply) = self.decoder.next_message().map_err(io::Error::other)? {
-                let (number, result) = match reply {
-                    Reply::Launched { number, supervisor } => (number, Ok(supervisor)),
-                    Reply::Refused { number, refusal } => {
-                        (number, Err(LaunchError::Refused(refusal)))
-                    }
-                    // Nobody has asked.
-                    Reply::Described { .. } | Reply::Reclaimed { .. } => continue,
-                };
-                if let Some(answer) = self.open.remove(&number) {
-                    let _ = answer.send(result);
-                }
-                return Ok(());
-            }
-            let mut buffer = [0; READ_BYTES];
-            let count = self.reader.read(&mut buffer).await?;
-            if count == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            self.decoder.feed(&buffer[..count]);
-        }
     }
 }
 

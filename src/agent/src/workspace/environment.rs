@@ -154,7 +154,7 @@ mod tests {
     use helix_model::ids::{AttemptId, FriendlyName, JobId, QueueName, WorkItemId};
     use helix_model::resources::ResourcesWanted;
     use helix_model::work_item::{
-        Command, Delivery, DeliveryCounts, Environment, OutputMode, WantedLimits,
+        Command, Delivery, DeliveryCounts, Environment, Network, OutputMode, WantedLimits,
     };
 
     use super::*;
@@ -177,6 +177,7 @@ mod tests {
             limits: WantedLimits::default().resolve().expect("limits"),
             output_mode: OutputMode::Merged,
             resources: ResourcesWanted::default(),
+            network: Network::Machine,
             requirements: Vec::new(),
             artifacts: Vec::new(),
             delivery: Delivery::try_from(DeliveryCounts {

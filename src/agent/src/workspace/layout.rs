@@ -2,6 +2,7 @@
 //! find their way by:
 //!
 //! ```text
+//! <work root>/scripts                    for all work items, see `scripts`
 //! <work root>/<job>/p                    correlation payload, shared by a job
 //! <work root>/<job>/w/<attempt>/         one attempt
 //!     e   execution: HELIX_WORKITEM_ROOT, the command's working directory
@@ -11,11 +12,20 @@
 //!     t   temporary files: TMPDIR
 //!     h   home: HOME
 //!     r   requests to the agent
+//!     console.<attempt>.log   link to the log: HELIX_CURRENT_LOG
 //! ```
+//!
+//! The log that the link leads to is among the agent's own files, so that a command
+//! can read it only where it runs as the agent's user.
 //!
 //! `<job>` and `<attempt>` are the first eight hexadecimal digits of the SHA-256
 //! of the id: paths stay short, and an id can be any text. A file `id` says whose
 //! directory it is; should two ids begin alike, the second one gets more digits.
+//!
+//! Everybody may pass through the directories above an attempt, whose names cannot
+//! be listed, and read the correlation payload. The directory of the attempt is the
+//! agent's alone until the launcher opens it for the user of the work item, and for
+//! no other; what is in it belongs to that user while the command runs.
 //!
 //! Creating is idempotent and survives a crash at any point: a directory gets its
 //! name only when its `id` is written.
@@ -39,9 +49,20 @@ const LENGTHS: [usize; 5] = [DIGITS, 10, 12, 14, 64];
 /// The file that says whose directory it is.
 const ID: &str = "id";
 /// Open to everybody for passing through: a work item runs as another user.
-const PASSABLE: u32 = 0o755;
-/// Only for the user that the work item runs as.
-const PRIVATE: u32 = 0o700;
+pub(crate) const PASSABLE: u32 = 0o711;
+/// Open to everybody for reading.
+const READABLE: u32 = 0o755;
+/// Only for its owner.
+pub(crate) const PRIVATE: u32 = 0o700;
+
+/// The directories of an attempt that its command may write to.
+pub(crate) const WRITABLE: [&str; 7] = ["e", "p", "u", "d", "t", "h", "r"];
+/// The one of them that is its `/tmp`, where it can have one of its own.
+pub(crate) const TEMPORARY: &str = "t";
+/// The directory below the work root that holds the scripts for work items.
+pub(crate) const SCRIPTS: &str = "scripts";
+/// The directory of a job that holds its attempts.
+pub(crate) const ATTEMPTS: &str = "w";
 
 /// The directories of one attempt and of its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,21 +109,14 @@ impl Layout {
             .mode(PASSABLE)
             .create(work_root)
             .map_err(failed("create directory", work_root))?;
-        let job = claim(work_root, job.as_str())?;
-        make(&job.join("p"), PASSABLE)?;
-        let attempts = job.join("w");
+        let job = claim(work_root, job.as_str(), PASSABLE)?;
+        make(&job.join("p"), READABLE)?;
+        let attempts = job.join(ATTEMPTS);
         make(&attempts, PASSABLE)?;
-        let layout = Self::new(job, claim(&attempts, attempt.as_str())?, attempt);
-        make(&layout.payload, PASSABLE)?;
-        for private in [
-            &layout.execution,
-            &layout.uploads,
-            &layout.dumps,
-            &layout.temporary,
-            &layout.home,
-            &layout.requests,
-        ] {
-            make(private, PRIVATE)?;
+        let path = claim(&attempts, attempt.as_str(), PRIVATE)?;
+        let layout = Self::new(job, path, attempt);
+        for name in WRITABLE {
+            make(&layout.attempt.join(name), PRIVATE)?;
         }
         Ok(layout)
     }
@@ -117,7 +131,7 @@ impl Layout {
         let Some(job) = find_claimed(work_root, job.as_str())? else {
             return Ok(None);
         };
-        let found = find_claimed(&job.join("w"), attempt.as_str())?;
+        let found = find_claimed(&job.join(ATTEMPTS), attempt.as_str())?;
         Ok(found.map(|path| Self::new(job, path, attempt)))
     }
 
@@ -198,12 +212,12 @@ pub(crate) fn console_log_name(attempt: &AttemptId) -> String {
     format!("console.{}.log", &digits(attempt.as_str())[..DIGITS])
 }
 
-/// The directory of `id` beneath `parent`, made if need be.
-fn claim(parent: &Path, id: &str) -> Result<PathBuf, LayoutError> {
+/// The directory of `id` beneath `parent`, made with `mode` if need be.
+fn claim(parent: &Path, id: &str, mode: u32) -> Result<PathBuf, LayoutError> {
     if let Some(path) = find_claimed(parent, id)? {
         return Ok(path);
     }
-    let staged = stage(parent, id)?;
+    let staged = stage(parent, id, mode)?;
     let claimed = claim_staged(parent, id, &staged);
     if !matches!(claimed, Ok(Claim::Made(_))) {
         // Nothing but the `id` is in it. What cannot be removed now is found by
@@ -248,23 +262,23 @@ fn claim_staged(parent: &Path, id: &str, staged: &Path) -> Result<Claim, LayoutE
 
 /// A directory that holds nothing but the `id`, under a name that nobody looks
 /// at.
-fn stage(parent: &Path, id: &str) -> Result<PathBuf, LayoutError> {
+fn stage(parent: &Path, id: &str, mode: u32) -> Result<PathBuf, LayoutError> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = parent.join(format!(".new-{}-{count}", std::process::id()));
-        match DirBuilder::new().mode(PASSABLE).create(&path) {
+        match DirBuilder::new().mode(PRIVATE).create(&path) {
             Ok(()) => {}
             // Left behind by a process of the same number.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             Err(error) => return Err(failed("create directory", &path)(error)),
         }
-        set_mode(&path, PASSABLE)?;
+        set_mode(&path, mode)?;
         let file = path.join(ID);
         OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(0o644)
+            .mode(0o600)
             .open(&file)
             .and_then(|mut opened| opened.write_all(id.as_bytes()))
             .map_err(failed("write", &file))?;
@@ -282,6 +296,11 @@ fn find_claimed(parent: &Path, id: &str) -> Result<Option<PathBuf>, LayoutError>
         }
     }
     Ok(None)
+}
+
+/// The id whose directory it is; none where that cannot be told.
+pub(crate) fn id_of(directory: &Path) -> Option<String> {
+    owner(directory).ok().flatten()
 }
 
 /// The id whose directory it is. Empty, which no id is, if it is there without
@@ -336,9 +355,9 @@ fn make(path: &Path, mode: u32) -> Result<(), LayoutError> {
     }
 }
 
-/// Sets the mode of a directory that was just made, whatever the process masks
+/// Sets the mode of a directory of the agent's own, whatever the process masks
 /// out.
-fn set_mode(path: &Path, mode: u32) -> Result<(), LayoutError> {
+pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<(), LayoutError> {
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed("set mode of", path))
 }
 
@@ -439,10 +458,14 @@ mod tests {
         let root = work_root();
         let layout = create(root.path(), "job-1", "attempt-1");
         let mode = |path: &Path| fs::metadata(path).expect("there").mode() & 0o7777;
-        assert_eq!(mode(layout.job()), 0o755);
-        assert_eq!(mode(layout.attempt()), 0o755);
-        assert_eq!(mode(layout.execution()), 0o700);
-        assert_eq!(mode(layout.home()), 0o700);
+        assert_eq!(mode(layout.job()), 0o711);
+        assert_eq!(mode(&layout.job().join(ATTEMPTS)), 0o711);
+        assert_eq!(mode(layout.correlation()), 0o755);
+        assert_eq!(mode(layout.attempt()), 0o700);
+        for name in WRITABLE {
+            assert_eq!(mode(&layout.attempt().join(name)), 0o700, "{name}");
+        }
+        assert_eq!(mode(&layout.attempt().join(ID)), 0o600);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 pub(crate) mod console;
 pub(crate) mod environment;
 pub(crate) mod layout;
+pub(crate) mod modes;
 pub(crate) mod requests;
 pub(crate) mod scripts;
 mod secrets;

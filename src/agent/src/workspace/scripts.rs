@@ -47,6 +47,11 @@ pub(crate) fn install(directory: &Path) -> Result<(), ScriptsError> {
         .mode(0o755)
         .create(&package)
         .map_err(failed("create directory", &package))?;
+    // Work items run as other users.
+    for path in [directory, &package] {
+        fs::set_permissions(path, Permissions::from_mode(0o755))
+            .map_err(failed("set mode of", path))?;
+    }
     for (name, text) in FILES {
         let path = directory.join(name);
         let unfinished = path.with_extension("py.new");
