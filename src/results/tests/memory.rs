@@ -302,7 +302,8 @@ fn a_hundred_thousand_levels_take_little() {
         ),
     ] {
         let mut input = Repeated::new(head, unit, 100_000, tail);
-        let (result, seen) = bounded(&mut input, &Limits::default());
+        let (result, seen, peak) = measure(&mut input, &Limits::default());
+        assert!(peak < 8 << 20, "{head}: {peak} bytes");
         assert!(result.is_ok(), "{head}: {result:?}");
         let told = seen.has(ProblemKind::LimitReached) || seen.has(ProblemKind::Truncated);
         assert!(told, "{head}: {:?}", seen.problems);

@@ -3,6 +3,7 @@
 mod corpus;
 mod hostile;
 mod random;
+mod recovery;
 mod round_trips;
 mod samples;
 mod scrutiny;
