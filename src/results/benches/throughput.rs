@@ -2,9 +2,12 @@
 //!
 //! `cargo bench -p helix-results` writes an xUnit and a JUnit file of `HELIX_BENCH_MEGABYTES` (100 by default) into
 //! the temporary directory, reads each with `quick-xml` (events only, nothing kept) and with this crate (every case
-//! built and counted), in turn so that both see the same machine, and prints medians and their ratio. Then it reads
-//! a generated document of `HELIX_BENCH_STREAM_MEGABYTES` (1,000 by default) that exists nowhere as a file, and
-//! prints by how much the memory of the process grew at its peak.
+//! built and counted), in turn so that both see the same machine, and prints medians and their ratio. Then Python
+//! reads the same files with `xml.etree`, `lxml` and `junitparser`, if `HELIX_TEST_PYTHON` names a Python that has
+//! them. At last this crate reads a generated document of `HELIX_BENCH_STREAM_MEGABYTES` (1,000 by default) that
+//! exists nowhere as a file, and prints by how much the memory of the process grew at its peak.
+//!
+//! `HELIX_BENCH_QUICK=1` takes a tenth of everything: enough to see that it works, too little to trust.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 
@@ -12,12 +15,17 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufReader, Read, Write as _};
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use helix_results::{Limits, Tally, TallyLimits};
 use quick_xml::events::Event;
 
 const ROUNDS: usize = 7;
+
+/// What is asked for: this part of the speed of the tokeniser, and no more memory than this.
+const LEAST_RATIO: f64 = 0.6;
+const MOST_KILOBYTES: i64 = 16 << 10;
 
 /// The two layouts that are measured.
 #[derive(Debug, Clone, Copy)]
@@ -174,11 +182,13 @@ impl Read for Generated {
 }
 
 fn main() {
-    let size = |name: &str, default| {
+    let quick = std::env::var_os("HELIX_BENCH_QUICK").is_some_and(|value| value == "1");
+    let part = if quick { 10 } else { 1 };
+    let size = |name: &str, default: u64| {
         std::env::var(name)
             .ok()
             .and_then(|value| value.parse::<u64>().ok())
-            .unwrap_or(default)
+            .unwrap_or(default / part)
             * 1_000_000
     };
     let bytes = size("HELIX_BENCH_MEGABYTES", 100);
@@ -190,39 +200,87 @@ fn main() {
             &mut File::create(&path).expect("file"),
         )
         .expect("copy");
-        let megabytes = std::fs::metadata(&path).expect("metadata").len() as f64 / 1e6;
-        let (mut tokenised, mut read) = (Vec::new(), Vec::new());
-        let (mut events, mut cases) = (0, 0);
-        for _ in 0..ROUNDS {
-            let started = Instant::now();
-            events = tokenise(&path);
-            tokenised.push(started.elapsed().as_secs_f64());
-            let started = Instant::now();
-            cases = read_all(&mut File::open(&path).expect("file"))
-                .counts()
-                .total();
-            read.push(started.elapsed().as_secs_f64());
-        }
-        let (tokenised, read) = (median(&mut tokenised), median(&mut read));
-        println!(
-            "{layout:?}: {megabytes:.0} MB, {cases} cases, {events} events; quick-xml events {:.0} MB/s, \
-             helix-results cases {:.0} MB/s, ratio {:.2}",
-            megabytes / tokenised,
-            megabytes / read,
-            tokenised / read
-        );
-        std::io::stdout().flush().expect("standard output");
+        compare(layout, &path);
     }
     let before = peak_kilobytes();
     let bytes = size("HELIX_BENCH_STREAM_MEGABYTES", 1_000);
     let tally = read_all(&mut Generated::new(Layout::JUnit, bytes));
     println!(
-        "stream: {} MB, {} cases; peak memory {} kB, {} kB more than before",
+        "stream: {} MB, {} cases; peak memory {} kB of {MOST_KILOBYTES} kB, {} kB more than before",
         bytes / 1_000_000,
         tally.counts().total(),
         peak_kilobytes(),
         peak_kilobytes() - before
     );
+}
+
+fn compare(layout: Layout, path: &Path) {
+    let megabytes = std::fs::metadata(path).expect("metadata").len() as f64 / 1e6;
+    let (mut tokenised, mut read) = (Vec::new(), Vec::new());
+    let (mut events, mut cases) = (0, 0);
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        events = tokenise(path);
+        tokenised.push(started.elapsed().as_secs_f64());
+        let started = Instant::now();
+        cases = read_all(&mut File::open(path).expect("file"))
+            .counts()
+            .total();
+        read.push(started.elapsed().as_secs_f64());
+    }
+    let (tokenised, read) = (median(&mut tokenised), median(&mut read));
+    println!(
+        "{layout:?}: {megabytes:.0} MB, {cases} cases, {events} events; quick-xml events {:.0} MB/s, \
+         helix-results cases {:.0} MB/s, ratio {:.2} of {LEAST_RATIO}",
+        megabytes / tokenised,
+        megabytes / read,
+        tokenised / read
+    );
+    for peer in ["xml.etree", "lxml", "junitparser"] {
+        if peer == "junitparser" && matches!(layout, Layout::XUnit) {
+            continue;
+        }
+        match read_with_python(peer, layout, path) {
+            Ok((count, seconds, kilobytes)) => {
+                assert_eq!(count, cases, "{peer} found other cases");
+                println!(
+                    "  {peer}: {:.0} MB/s, {kilobytes} kB; helix-results is {:.1} times as fast",
+                    megabytes / seconds,
+                    seconds / read
+                );
+            }
+            Err(why) => println!("  {peer}: skipped, {why}"),
+        }
+    }
+    std::io::stdout().flush().expect("standard output");
+}
+
+/// Cases, seconds and peak of memory of one of Python's readers.
+fn read_with_python(
+    peer: &str,
+    layout: Layout,
+    path: &Path,
+) -> Result<(u64, f64, u64), &'static str> {
+    let python = std::env::var_os("HELIX_TEST_PYTHON").ok_or("HELIX_TEST_PYTHON is not set")?;
+    let output = Command::new(python)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers.py"))
+        .args([peer, &format!("{layout:?}").to_lowercase()])
+        .arg(path)
+        .output()
+        .map_err(|_| "Python does not start")?;
+    match output.status.code() {
+        Some(0) => {}
+        Some(3) => return Err("this Python does not have it"),
+        _ => return Err("it failed"),
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut words = text.split_whitespace();
+    let mut word = || words.next().ok_or("it printed too little");
+    Ok((
+        word()?.parse().map_err(|_| "it printed no number")?,
+        word()?.parse().map_err(|_| "it printed no number")?,
+        word()?.parse().map_err(|_| "it printed no number")?,
+    ))
 }
 
 fn tokenise(path: &Path) -> u64 {
