@@ -1,10 +1,10 @@
 //! An agent from its start to its end.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -211,21 +211,17 @@ fn hide_memory() {
 }
 
 fn prepare_directories(config: &Config) -> Result<Flock<File>, StartError> {
-    let make = |path: &Path| {
-        fs::create_dir_all(path).map_err(|source| StartError::File {
-            operation: "make the directory",
-            path: path.to_owned(),
-            source,
-        })
-    };
-    make(&config.state_directory)?;
-    make(&config.work_directory)?;
     // Work items of other users are to find their way to their directories, and to
     // nothing of the agent's.
     for (path, mode) in [
         (&config.state_directory, PRIVATE),
         (&config.work_directory, PASSABLE),
     ] {
+        make_directory(path, mode).map_err(|source| StartError::File {
+            operation: "make the directory",
+            path: path.to_owned(),
+            source,
+        })?;
         if let Err(error) = settle_mode(path, mode) {
             tracing::warn!(
                 path = %path.display(),
@@ -248,6 +244,17 @@ fn prepare_directories(config: &Config) -> Result<Flock<File>, StartError> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| StartError::AlreadyRunning {
         path: config.state_directory.clone(),
     })
+}
+
+/// Makes a directory with a mode, and those above it with the usual one.
+fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
+    if let Some(above) = path.parent() {
+        fs::create_dir_all(above)?;
+    }
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::create_dir_all(path),
+        made => made,
+    }
 }
 
 /// Gives a directory a mode; one that is readable to more than need be, and is meant

@@ -102,8 +102,13 @@ async fn sweep(core: &Arc<Core>) {
 
 async fn remove_leftovers(core: &Arc<Core>) {
     let mut ticks = ticks(LEFTOVERS_PERIOD);
+    let mut standing = core.launcher.subscribe();
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            // What has waited for the launcher waits no longer.
+            Ok(()) = standing.changed() => {}
+        }
         for leftover in core.jobs.forget_idle() {
             core.leftovers.remove_or_wait(leftover).await;
         }

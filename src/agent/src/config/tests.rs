@@ -812,7 +812,10 @@ fn isolation_that_is_required_is_known_by_name() {
         text.contains("agent.toml:2:20: `isolation.require` cannot have `usr`"),
         "{text}"
     );
-    assert!(text.contains("hint: there are `session`, `user`,"), "{text}");
+    assert!(
+        text.contains("hint: there are `session`, `user`,"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -88,7 +88,8 @@ impl Standing {
     /// Why a measure is not in force; none if it is.
     pub(crate) fn lacks(&self, measure: Measure) -> Option<String> {
         match self {
-            Self::Unknown { why } => Some(format!("the launcher cannot be reached: {why}")),
+            // Why it cannot, `degraded` says once for all of them.
+            Self::Unknown { .. } => Some("the launcher cannot be reached".to_owned()),
             Self::Known(isolation) if isolation.has(measure) => None,
             Self::Known(isolation) => {
                 let missing = isolation.missing.iter();

@@ -20,7 +20,7 @@ use super::{Client, Connection};
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Something new of the attempt.
-    Event(AttemptEvent),
+    Event(Box<AttemptEvent>),
     /// The connection broke; the next try is made after the delay.
     Lost { cause: Broken, delay: Duration },
     /// The connection is back.
@@ -227,7 +227,7 @@ impl Follower {
         if event.kind.as_ref().is_some_and(is_terminal) {
             self.link = Link::Ended;
         }
-        Some(Step::Event(event))
+        Some(Step::Event(Box::new(event)))
     }
 
     fn broke(&mut self, cause: Broken) -> Result<Step, FollowError> {

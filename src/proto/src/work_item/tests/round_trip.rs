@@ -216,7 +216,11 @@ fn any_limits() -> impl Strategy<Value = v1::Limits> {
 
 /// Nothing, or as much as can be asked for.
 fn above(wanted: u64, least: u64) -> u64 {
-    if wanted % 4 == 0 { 0 } else { wanted.max(least) }
+    if wanted.is_multiple_of(4) {
+        0
+    } else {
+        wanted.max(least)
+    }
 }
 
 fn any_resources() -> impl Strategy<Value = v1::Resources> {
