@@ -182,7 +182,7 @@ impl<'a> Driver<'a> {
                             at,
                             delivery,
                             attempt_id,
-                            event: Box::new(event),
+                            event,
                         };
                         // The board is gone only when the program is ending.
                         let _ = events.send(seen).await;
