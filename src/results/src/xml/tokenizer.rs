@@ -72,6 +72,7 @@ struct Span {
 
 #[derive(Debug, Clone, Copy)]
 struct AttributeSpan {
+    /// Without a namespace prefix.
     key: Span,
     value: Span,
 }
@@ -112,21 +113,22 @@ impl<'t> Tag<'t> {
 
     /// The name without a namespace prefix.
     pub(crate) fn name(&self) -> &'t [u8] {
-        local(self.raw_name())
+        let name = self.raw_name();
+        // Names are too short for a vectorised search to pay.
+        match name.iter().position(|byte| *byte == b':') {
+            Some(at) => &name[at + 1..],
+            None => name,
+        }
     }
 
-    /// Names without prefix and raw values, from the last to the first. A reader that lets later ones overwrite
+    /// Names without prefix and raw values, declarations of namespaces left out, from the last to the first. A reader that lets later ones overwrite
     /// earlier ones thereby gets the first of duplicates.
     pub(crate) fn attributes(&self) -> impl Iterator<Item = (&'t [u8], &'t [u8])> + use<'t> {
         let bytes = self.bytes;
-        self.attributes.iter().rev().filter_map(move |attribute| {
+        self.attributes.iter().rev().map(move |attribute| {
             let key = &bytes[attribute.key.start..attribute.key.end];
             let value = &bytes[attribute.value.start..attribute.value.end];
-            if key.starts_with(b"xmlns") {
-                None
-            } else {
-                Some((local(key), value))
-            }
+            (key, value)
         })
     }
 
@@ -136,14 +138,6 @@ impl<'t> Tag<'t> {
             .filter(|(key, _)| *key == name)
             .last()
             .map(|(_, value)| value)
-    }
-}
-
-fn local(name: &[u8]) -> &[u8] {
-    // Names are too short for a vectorised search to pay.
-    match name.iter().position(|byte| *byte == b':') {
-        Some(at) => &name[at + 1..],
-        None => name,
     }
 }
 
@@ -550,14 +544,57 @@ fn starts_name(byte: u8) -> bool {
 }
 
 fn ends_name(byte: u8) -> bool {
-    matches!(
-        byte,
-        b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'>' | b'=' | b'<'
-    )
+    name_byte(byte) == NameByte::EndsName
 }
 
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// What a byte means inside a name: nothing, the end of a prefix, the end of the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NameByte {
+    Inside,
+    EndsPrefix,
+    EndsName,
+}
+
+/// [`NameByte`] of each byte: names are looked at byte by byte, which is where much of the time goes.
+static NAME_BYTES: [NameByte; 256] = {
+    let mut table = [NameByte::Inside; 256];
+    let ends = b" \t\r\n/>=<";
+    let mut at = 0;
+    while at < ends.len() {
+        table[ends[at] as usize] = NameByte::EndsName;
+        at += 1;
+    }
+    table[b':' as usize] = NameByte::EndsPrefix;
+    table
+};
+
+fn name_byte(byte: u8) -> NameByte {
+    NAME_BYTES[usize::from(byte)]
+}
+
+/// The name of the attribute that begins at `start`, without its prefix, and where it ends.
+fn find_key(bytes: &[u8], start: usize) -> Option<(Span, usize)> {
+    let mut local = start;
+    // At least one byte is taken even where no name can begin.
+    for (at, byte) in bytes.iter().enumerate().skip(start + 1) {
+        match name_byte(*byte) {
+            NameByte::Inside => {}
+            NameByte::EndsPrefix if local == start => local = at + 1,
+            NameByte::EndsPrefix => {}
+            NameByte::EndsName => {
+                let key = Span {
+                    start: local,
+                    end: at,
+                };
+                return Some((key, at));
+            }
+        }
+    }
+    None
 }
 
 /// The first place from `from` on whose byte `ends` says yes to.
@@ -604,13 +641,10 @@ fn parse_tag(bytes: &[u8], name: &mut Span, attributes: &mut Vec<AttributeSpan>)
             _ => {}
         }
         // At least one byte is taken even where no name can begin, so that the loop always moves on.
-        let Some(key_end) = find(bytes, at + 1, ends_name) else {
+        let Some((key, key_end)) = find_key(bytes, at) else {
             return Parsed::Unfinished;
         };
-        let key = Span {
-            start: at,
-            end: key_end,
-        };
+        let is_namespace = bytes[at..].starts_with(b"xmlns");
         let Some(sign) = find(bytes, key_end, |byte| !is_space(byte)) else {
             return Parsed::Unfinished;
         };
@@ -645,7 +679,7 @@ fn parse_tag(bytes: &[u8], name: &mut Span, attributes: &mut Vec<AttributeSpan>)
                 end: key_end,
             }
         };
-        if attributes.len() < MOST_ATTRIBUTES {
+        if attributes.len() < MOST_ATTRIBUTES && !is_namespace {
             attributes.push(AttributeSpan { key, value });
         }
     }
