@@ -25,6 +25,10 @@ const OWN_GROUP: &str = "launcher";
 /// Length of the period in which a share of CPU time is dealt out, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
 
+/// Memory that a group may still hold, in bytes, to be used again: less than is worth its making
+/// anew, and the most by which the peak of the next attempt is too high.
+const FREE_BURDEN: u64 = 4 << 20;
+
 /// The group in which the slots' groups are.
 #[derive(Debug)]
 pub(crate) struct Hierarchy {
@@ -99,13 +103,23 @@ impl Hierarchy {
         Ok(group)
     }
 
+    /// The group of a slot as its last holder left it; `None` when there is none.
+    pub(crate) fn existing_group(&self, slot: u32) -> io::Result<Option<Group>> {
+        match Group::open_existing(&self.directory.join(group_name(slot))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            result => result.map(Some),
+        }
+    }
+
     /// The group of a slot as the kernel's log names it.
     pub(crate) fn name_in_log(&self, slot: u32) -> PathBuf {
         self.name.join(group_name(slot))
     }
 
-    /// Removes the group of a slot, so that its counters begin anew; whoever wants it next makes
-    /// it.
+    /// Removes the group of a slot, to be made anew by whoever wants it next: with counters at
+    /// zero, and without the memory of having been killed. (Linux kills what is cloned into a group
+    /// that was ever killed as a whole, when the one who clones is in another that was not: seen on
+    /// 6.18.)
     pub(crate) fn discard(&self, slot: u32) {
         // One that is not empty is emptied by whoever takes the slot next.
         let _ = fs::remove_dir(self.directory.join(group_name(slot)));
@@ -125,6 +139,8 @@ pub(crate) struct Counters {
     pub(crate) system_time: Duration,
     pub(crate) io: Option<IoBytes>,
     pub(crate) out_of_memory_kills: u64,
+    /// How often there was no memory left within the group's own limit.
+    pub(crate) memory_limit_hits: u64,
     pub(crate) refused_forks: Option<u64>,
     pub(crate) peak_memory: Option<u64>,
     pub(crate) peak_processes: Option<u64>,
@@ -137,8 +153,12 @@ impl Group {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
+        Self::open_existing(&path)
+    }
+
+    fn open_existing(path: &Path) -> io::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = open(&path, flags, Mode::empty())?;
+        let directory = open(path, flags, Mode::empty())?;
         Ok(Self { directory })
     }
 
@@ -224,16 +244,29 @@ impl Group {
         // What cannot be read is not counted here.
         let read = |name| self.read(name).unwrap_or_default();
         let cpu = read("cpu.stat");
+        let memory = read("memory.events");
         let micros = |name| Duration::from_micros(field(&cpu, name).unwrap_or(0));
         Counters {
             user_time: micros("user_usec"),
             system_time: micros("system_usec"),
             io: self.read("io.stat").ok().map(|table| io_bytes(&table)),
-            out_of_memory_kills: field(&read("memory.events"), "oom_kill").unwrap_or(0),
+            out_of_memory_kills: field(&memory, "oom_kill").unwrap_or(0),
+            memory_limit_hits: field(&memory, "oom").unwrap_or(0),
             refused_forks: field(&read("pids.events"), "max"),
             peak_memory: read("memory.peak").trim().parse().ok(),
             peak_processes: read("pids.peak").trim().parse().ok(),
         }
+    }
+
+    /// Whether what it still holds, such as the cache of files that were written in it, would be
+    /// counted against its next user.
+    pub(crate) fn is_burdened(&self) -> bool {
+        let held = self.read("memory.current");
+        held.is_ok_and(|held| {
+            held.trim()
+                .parse()
+                .is_ok_and(|held: u64| held > FREE_BURDEN)
+        })
     }
 
     /// Begins to watch for the most memory in use.

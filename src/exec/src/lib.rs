@@ -41,3 +41,10 @@ pub use request::{
     Directories, LaunchRequest, Limits, Needles, Network, OutputStreams, ResourceLimits,
 };
 pub use spool::{SpoolReader, SpoolWriter};
+
+/// Says that the calling test is skipped, and why.
+#[cfg(test)]
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}

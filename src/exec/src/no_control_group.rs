@@ -39,6 +39,7 @@ pub(crate) struct Counters {
     pub(crate) system_time: Duration,
     pub(crate) io: Option<IoBytes>,
     pub(crate) out_of_memory_kills: u64,
+    pub(crate) memory_limit_hits: u64,
     pub(crate) refused_forks: Option<u64>,
     pub(crate) peak_memory: Option<u64>,
     pub(crate) peak_processes: Option<u64>,
@@ -60,6 +61,10 @@ impl Hierarchy {
     }
 
     pub(crate) fn group(&self, _: u32, _: &ResourceLimits) -> io::Result<Group> {
+        match *self {}
+    }
+
+    pub(crate) fn existing_group(&self, _: u32) -> io::Result<Option<Group>> {
         match *self {}
     }
 
@@ -94,6 +99,10 @@ impl Group {
     }
 
     pub(crate) fn counters(&self) -> Counters {
+        match *self {}
+    }
+
+    pub(crate) fn is_burdened(&self) -> bool {
         match *self {}
     }
 

@@ -139,7 +139,7 @@ impl Walk<'_> {
                     self.levels.pop();
                 }
                 Some(Ok(entry)) if is_self_or_parent(entry.file_name()) => {}
-                Some(Ok(entry)) => self.visit(&entry.file_name().to_owned()),
+                Some(Ok(entry)) => self.visit(entry.file_name()),
                 Some(Err(errno)) => {
                     self.transferred.problem("list", c".", errno);
                     self.levels.pop();
@@ -280,7 +280,7 @@ mod tests {
     /// A directory to try in; `None` without the right to change owners.
     fn top() -> Option<TempDir> {
         if !geteuid().is_root() {
-            eprintln!("skipped: only root can change owners");
+            crate::skipped("only root can change owners");
             return None;
         }
         let top = TempDir::new().unwrap();
@@ -348,7 +348,7 @@ mod tests {
             give(&directory, FROM);
             let mode = |path: &Path| path.symlink_metadata().unwrap().mode() & 0o7777;
             fs::set_permissions(&file, fs::Permissions::from_mode(0o4111)).unwrap();
-            fs::set_permissions(&directory, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&directory, fs::Permissions::from_mode(0o0)).unwrap();
             let transferred = run(&top, modes);
             assert_eq!(
                 (transferred.changed, transferred.left),
@@ -396,7 +396,7 @@ mod tests {
             .arg(&file)
             .status();
         if !set.is_ok_and(|status| status.success()) {
-            eprintln!("skipped: files cannot be made immutable here");
+            crate::skipped("files cannot be made immutable here");
             return;
         }
         let kept = run(&top, Modes::Keep);

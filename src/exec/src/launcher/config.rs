@@ -102,10 +102,12 @@ pub enum ControlGroups {
     #[default]
     None,
     /// In the launcher's own group, which a service manager has delegated to it. The launcher
-    /// moves itself into a group below it.
+    /// moves itself into the group `launcher` below it, which only a manager that starts it there
+    /// (systemd 254 and later: `DelegateSubgroup=launcher`) can restart while commands run.
     Own,
     /// In the group of this name, relative to the root of the version 2 hierarchy, wherever that is
-    /// mounted; made when it is absent. The launcher alone may manage it.
+    /// mounted; made when it is absent. The launcher alone may manage it: a service of its own that
+    /// does nothing but have a delegated group outlives every restart of the launcher's.
     Beneath(PathBuf),
 }
 

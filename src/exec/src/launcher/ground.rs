@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
@@ -160,7 +160,9 @@ fn view(config: &Config, isolation: &mut Isolation) -> Namespaces {
     let mounts = || own_mounts.as_ref().map(drop).map_err(io::Error::to_string);
 
     let temporary = if wanted.private_temporary {
-        mounts().and_then(|()| not_below_temporary(config))
+        mounts()
+            .and_then(|()| not_below_temporary(config))
+            .and_then(|()| can_detach_mounts().map_err(|error| error.to_string()))
     } else {
         Err(off.to_owned())
     };
@@ -204,6 +206,11 @@ fn not_below_temporary(config: &Config) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn can_detach_mounts() -> io::Result<()> {
+    let root = fs::File::open("/")?;
+    sys::detached_mount(root.as_fd()).map(drop)
 }
 
 /// A directory that nobody else can write to, made if need be.

@@ -99,11 +99,11 @@ impl Slots {
     /// Ends whatever runs in slots that nobody holds. Does not wait for the end of it.
     pub(crate) fn sweep(&self) {
         for number in 0..self.count {
-            if let Ok(Some(lock)) = self.lock(number)
+            if let Ok(Some(lock)) = self.lock(number, OFlag::empty())
                 && was_left(&lock).unwrap_or(true)
             {
                 // What lives on is met again by whoever takes the slot.
-                let _ = self.kill(number, None);
+                let _ = self.kill(number);
             }
         }
     }
@@ -111,7 +111,7 @@ impl Slots {
     /// Empties the slots that nobody holds and that were not left empty.
     pub(crate) fn empty_abandoned(&self) -> io::Result<()> {
         for number in 0..self.count {
-            if let Some(mut lock) = self.lock(number)?
+            if let Some(mut lock) = self.lock(number, OFlag::empty())?
                 && was_left(&lock)?
             {
                 self.empty(number)?;
@@ -129,7 +129,7 @@ impl Slots {
     }
 
     fn take(&self, number: u32, limits: &ResourceLimits) -> io::Result<Option<Slot<'_>>> {
-        let Some(mut lock) = self.lock(number)? else {
+        let Some(mut lock) = self.lock(number, OFlag::O_CREAT)? else {
             return Ok(None);
         };
         if was_left(&lock)? {
@@ -147,12 +147,16 @@ impl Slots {
         }))
     }
 
-    /// The lock of a slot; `None` when somebody has it.
-    fn lock(&self, number: u32) -> io::Result<Option<Flock<File>>> {
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    /// The lock of a slot; `None` when somebody has it, or nobody ever had and it is not to be
+    /// made.
+    fn lock(&self, number: u32, make: OFlag) -> io::Result<Option<Flock<File>>> {
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | make;
         let name = format!("slot-{number}");
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-        let file = File::from(openat(&self.directory, name.as_str(), flags, mode)?);
+        let file = match openat(&self.directory, name.as_str(), flags, mode) {
+            Err(Errno::ENOENT) => return Ok(None),
+            file => File::from(file?),
+        };
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Some(lock)),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
@@ -170,9 +174,8 @@ impl Slots {
     }
 
     fn empty(&self, number: u32) -> io::Result<()> {
-        let group = self.group(number, &ResourceLimits::default())?;
         let give_up_at = sys::clock() + EMPTY_LIMIT;
-        while self.kill(number, group.as_ref())? {
+        while self.kill(number)? {
             if sys::clock() >= give_up_at {
                 return Err(io::Error::other(
                     "processes of the last command cannot be killed",
@@ -180,24 +183,25 @@ impl Slots {
             }
             std::thread::sleep(LOOK_AGAIN_AFTER);
         }
+        if let Some(hierarchy) = &self.hierarchy {
+            hierarchy.discard(number);
+        }
         Ok(())
     }
 
-    /// Kills what runs in a slot; whether anything did.
-    fn kill(&self, number: u32, group: Option<&Group>) -> io::Result<bool> {
-        let opened = match group {
-            None => self.group(number, &ResourceLimits::default())?,
-            Some(_) => None,
-        };
+    /// Kills what runs in a slot, with its limits still in force; whether anything did.
+    fn kill(&self, number: u32) -> io::Result<bool> {
         let mut any = false;
-        if let Some(group) = group.or(opened.as_ref())
+        if let Some(hierarchy) = &self.hierarchy
+            && let Some(group) = hierarchy.existing_group(number)?
             && group.is_populated()?
         {
             group.kill()?;
             any = true;
         }
         if let Some(user) = self.user(number) {
-            any |= sys::signal_all_of(user.uid, user.gid, Some(Signal::SIGKILL))?;
+            any |= sys::signal_all_of(user.uid, user.gid, Some(Signal::SIGKILL))?
+                && !sys::processes_of(user.uid)?.is_empty();
         }
         Ok(any)
     }

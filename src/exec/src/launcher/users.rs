@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn users_that_would_not_isolate_are_refused() {
         if !geteuid().is_root() {
-            eprintln!("skipped: only root may have users");
+            crate::skipped("only root may have users");
             return;
         }
         let named =
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn range_gives_each_slot_a_user_and_a_group_of_its_own() {
         if !geteuid().is_root() {
-            eprintln!("skipped: only root may have users");
+            crate::skipped("only root may have users");
             return;
         }
         let users = Users {

@@ -10,13 +10,13 @@ use super::command::Bounds;
 use super::hand_over::HandedOver;
 use super::{Assignment, SetUpError};
 use crate::control_group::{Counters, Group, MemoryWatch};
-use crate::launcher::{Ground, Slot};
+use crate::launcher::{Ground, Measure, Slot};
 use crate::ownership::Transferred;
 use crate::request::ResourceLimits;
 use crate::spool::status::{
     Ended, Ending, IoBytes, MAX_LISTED, OutOfMemory, RunAs, Usage, WaitStatus,
 };
-use crate::sys::{self, ProcessEntry};
+use crate::sys::{self, LogPlace, ProcessEntry};
 
 /// How long processes that have left the tree may take to die.
 const STRAYS_LIMIT: Duration = Duration::from_secs(5);
@@ -33,8 +33,17 @@ pub(super) struct Berth<'a> {
     /// What the group had counted before.
     before: Counters,
     memory: Option<MemoryWatch>,
-    /// When it was taken, as the kernel's log counts.
-    since: Duration,
+    /// Where the kernel's log was when it was taken.
+    log: Option<LogPlace>,
+}
+
+/// What has become of a control group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GroupState {
+    /// All in it have ended by themselves.
+    Clean,
+    /// It may have been killed as a whole, by this process or by somebody else.
+    Killed,
 }
 
 /// What was found when a berth was left.
@@ -52,7 +61,7 @@ pub(super) struct Counted {
     peak_memory: Option<u64>,
     memory_limit: Option<u64>,
     group_in_log: Option<PathBuf>,
-    since: Duration,
+    log: Option<LogPlace>,
 }
 
 /// Processes of the command's user that were no part of its tree.
@@ -78,7 +87,9 @@ impl<'a> Berth<'a> {
             resources,
             before: group.map(Group::counters).unwrap_or_default(),
             memory: group.and_then(Group::watch_memory),
-            since: sys::log_clock(),
+            log: group
+                .filter(|_| ground.isolation.has(Measure::Memory))
+                .and_then(|_| LogPlace::end()),
             slot,
         };
         if let (Some(user), Some(directories), Some(parent)) = (
@@ -89,7 +100,7 @@ impl<'a> Berth<'a> {
             match HandedOver::new(parent, directories, ground, user) {
                 Ok(handed_over) => berth.handed_over = Some(handed_over),
                 Err(error) => {
-                    berth.leave();
+                    berth.leave(GroupState::Clean);
                     return Err(error);
                 }
             }
@@ -129,24 +140,26 @@ impl<'a> Berth<'a> {
         let Some(user) = self.slot.as_ref().and_then(|slot| slot.user) else {
             return strays;
         };
-        let signal = |signal| sys::signal_all_of(user.uid, user.gid, signal).unwrap_or(false);
-        if !signal(None) {
+        let may_have = |signal| sys::signal_all_of(user.uid, user.gid, signal).unwrap_or(true);
+        let living = || sys::processes_of(user.uid).unwrap_or_default();
+        if !may_have(None) {
             return strays;
         }
-        strays.ended = sys::processes_of(user.uid).unwrap_or_default();
+        strays.ended = living();
         let give_up_at = sys::clock() + STRAYS_LIMIT;
-        while signal(Some(Signal::SIGKILL)) {
-            if sys::clock() >= give_up_at {
-                strays.survivors = sys::processes_of(user.uid).unwrap_or_default();
-                break;
+        while may_have(Some(Signal::SIGKILL)) {
+            strays.survivors = living();
+            if strays.survivors.is_empty() || sys::clock() >= give_up_at {
+                return strays;
             }
             std::thread::sleep(LOOK_AGAIN_AFTER);
         }
+        strays.survivors.clear();
         strays
     }
 
-    /// Gives directories and slot back.
-    pub(super) fn leave(self) -> Departure {
+    /// Gives directories and slot back. A group in which somebody was killed is not used again.
+    pub(super) fn leave(self, group: GroupState) -> Departure {
         let ground = self.ground;
         let given_back = self.handed_over.map(|all| all.give_back(ground));
         let Some(mut slot) = self.slot else {
@@ -162,9 +175,11 @@ impl<'a> Berth<'a> {
             peak_memory: memory.as_mut().and_then(MemoryWatch::peak),
             memory_limit: self.resources.memory_bytes,
             group_in_log: slot.group_name_in_log(),
-            since: self.since,
+            log: self.log,
         });
-        if memory.is_some_and(|memory| !memory.was_reset()) {
+        let keeps_its_peak = memory.is_some_and(|memory| !memory.was_reset());
+        let is_burdened = slot.group.as_ref().is_some_and(Group::is_burdened);
+        if keeps_its_peak || is_burdened || group == GroupState::Killed {
             slot.discard_group();
         }
         slot.release();
@@ -209,7 +224,8 @@ impl Counted {
         }
         let mut victims = self
             .group_in_log
-            .map(|group| sys::out_of_memory_victims(&group, self.since))
+            .zip(self.log)
+            .map(|(group, log)| log.victims(&group))
             .unwrap_or_default();
         victims.truncate(MAX_LISTED);
         ended.out_of_memory = OutOfMemory { kills, victims };
@@ -218,8 +234,9 @@ impl Counted {
             Some(WaitStatus::Signalled { signal, .. }) if signal == Signal::SIGKILL as i32
         );
         if was_killed && !was_stopped {
+            let was_own = after.memory_limit_hits > before.memory_limit_hits;
             ended.ending = Ending::OutOfMemory {
-                limit: self.memory_limit,
+                limit: self.memory_limit.filter(|_| was_own),
             };
         }
     }

@@ -6,8 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 
-use super::berth::Berth;
+use super::berth::{Berth, GroupState};
 use super::clients::Clients;
 use super::command;
 use super::course::{Action, Course, Event};
@@ -22,7 +23,7 @@ use crate::identity::ProcessIdentity;
 use crate::launcher::Ground;
 use crate::mask::Masker;
 use crate::spool::status::{
-    Ended, Ending, Launched, ListedProcess, MAX_LISTED, OutOfMemory, OutputTotals,
+    Ended, Ending, Launched, ListedProcess, MAX_LISTED, OutOfMemory, OutputTotals, WaitStatus,
 };
 use crate::spool::{SpoolWriter, UnixNanos, layout};
 use crate::sys::{self, ProcessEntry, Received, Signals, StartFailure};
@@ -71,7 +72,7 @@ fn supervise(
     let post = match take_post(&assignment) {
         Ok(post) => post,
         Err(error) => {
-            berth.leave();
+            berth.leave(GroupState::Clean);
             return Err(error);
         }
     };
@@ -101,7 +102,7 @@ fn supervise(
                 None => text,
             };
             let mut ended = start.ended(could_not_start(&failure, &program, mask), &spool);
-            ended.given_back = berth.leave().given_back;
+            ended.given_back = berth.leave(GroupState::Clean).given_back;
             ended
         }
         Ok(running) => {
@@ -121,6 +122,7 @@ fn supervise(
                 first_byte: spool.position(),
                 leftovers: Vec::new(),
                 survivors: Vec::new(),
+                has_killed: false,
                 spool,
                 clients,
             };
@@ -221,6 +223,8 @@ struct Supervision<'a> {
     first_byte: u64,
     leftovers: Vec<ProcessEntry>,
     survivors: Vec<ProcessEntry>,
+    /// Whether the tree was killed, or what was left of it.
+    has_killed: bool,
     spool: SpoolWriter,
     clients: Clients,
 }
@@ -251,7 +255,15 @@ impl Supervision<'_> {
         self.leftovers.extend(strays.ended);
         self.survivors.extend(strays.survivors);
         let mut ended = start.ended(self.course.ending(wait_status), &self.spool);
-        let departure = self.berth.leave();
+        let was_killed = matches!(
+            wait_status,
+            Some(WaitStatus::Signalled { signal, .. }) if signal == Signal::SIGKILL as i32
+        );
+        let departure = self.berth.leave(if self.has_killed || was_killed {
+            GroupState::Killed
+        } else {
+            GroupState::Clean
+        });
         ended.given_back = departure.given_back;
         ended.command = Some(command);
         ended.wait_status = wait_status;
@@ -347,6 +359,7 @@ impl Supervision<'_> {
     }
 
     fn kill(&mut self) {
+        self.has_killed = true;
         self.tree.kill(self.berth.group());
         self.look_at_tree();
     }

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus as Waited, waitpid};
-use nix::unistd::{ForkResult, Gid, Pid, Uid};
+use nix::unistd::{ForkResult, Gid, Pid, Uid, chdir, fchdir};
 
 use super::confine::Confined;
 use super::{own_pid, system};
@@ -109,12 +109,20 @@ pub(crate) fn start(start: &Start<'_>) -> Result<ProcessId, StartFailure> {
     let programs = pointers(start.programs);
     let arguments = pointers(start.arguments);
     let environment = pointers(start.environment);
-    let confinement = start.confinement.as_ref().map(Confined::new);
+    let confinement = start.confinement.as_ref().map(Confined::new).transpose();
+    let confinement = confinement.map_err(|source| StartFailure {
+        step: StartStep::PrivateDirectories,
+        source,
+    })?;
+    // The child begins where this process is: in its own copy of all mounts, if it has one.
+    let _there = Elsewhere::enter(start.directory).map_err(|source| StartFailure {
+        step: StartStep::EnterDirectory,
+        source,
+    })?;
     let context = Context {
         programs: programs.as_ptr(),
         arguments: arguments.as_ptr(),
         environment: environment.as_ptr(),
-        directory: start.directory.as_raw_fd(),
         streams: start.streams.map(|stream| stream.as_raw_fd()),
         umask: libc::mode_t::try_from(start.umask & 0o777).unwrap_or(0o022),
         ignored: ignored_signals(),
@@ -167,15 +175,34 @@ pub(crate) fn start(start: &Start<'_>) -> Result<ProcessId, StartFailure> {
     })
 }
 
-/// Sends a signal to every process of a user (`None`: none, only to see whether there is one);
-/// whether there was any. All at once: a process that is being made at that moment is not missed.
+/// This process's working directory, another for a while: `/` again when this is dropped.
+struct Elsewhere;
+
+impl Elsewhere {
+    fn enter(directory: BorrowedFd<'_>) -> io::Result<Self> {
+        fchdir(directory)?;
+        Ok(Self)
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        // Nobody can be kept from there.
+        let _ = chdir(c"/");
+    }
+}
+
+/// Sends a signal to every process of a user (`None`: none, only to see whether there is one).
+/// All at once: a process that is being made at that moment is not missed.
+///
+/// Whether there may be any that have not been collected yet: `false` is certain.
 ///
 /// Done by a child that becomes the user first, so nobody else's process can be meant.
 pub(crate) fn signal_all_of(uid: Uid, gid: Gid, signal: Option<Signal>) -> io::Result<bool> {
     let errand = Errand {
         uid: uid.as_raw(),
         gid: gid.as_raw(),
-        signal: signal.map_or(0, |signal| signal as c_int),
+        signal: signal.map(|signal| signal as c_int),
     };
     if errand.uid == 0 {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -207,7 +234,7 @@ pub(crate) fn signal_all_of(uid: Uid, gid: Gid, signal: Option<Signal>) -> io::R
 struct Errand {
     uid: libc::uid_t,
     gid: libc::gid_t,
-    signal: c_int,
+    signal: Option<c_int>,
 }
 
 impl Errand {
@@ -223,18 +250,23 @@ unsafe extern "C" fn errand_main(errand: *const c_void) -> ! {
     // SAFETY: as this function's own condition has it; the rest are system calls on numbers.
     let code = unsafe {
         let Errand { uid, gid, signal } = *errand.cast::<Errand>();
-        let group = [gid];
-        let became = system::set_groups(&group)
+        let became = system::set_groups(&[gid])
             .and_then(|()| system::set_group(gid))
-            .and_then(|()| system::set_user(uid));
+            .and_then(|()| system::set_user_that_may_have_no_other_process(uid));
         match became {
             Err(errno) => errno,
-            // Everybody whom this user may signal, but not this process.
-            Ok(()) if libc::kill(-1, signal) == 0 => Errand::FOUND,
-            Ok(()) => match last_errno() {
-                libc::ESRCH | libc::EPERM => Errand::NOBODY,
-                errno => errno,
-            },
+            Ok(()) => {
+                if let Some(signal) = signal {
+                    // Everybody whom this user may signal, but not this process. The answer does
+                    // not tell whether there was anybody.
+                    libc::kill(-1, signal);
+                }
+                if system::user_may_have_other_processes() {
+                    Errand::FOUND
+                } else {
+                    Errand::NOBODY
+                }
+            }
         }
     };
     exit_now(code)
@@ -263,7 +295,6 @@ struct Context<'a> {
     programs: *const *const c_char,
     arguments: *const *const c_char,
     environment: *const *const c_char,
-    directory: RawFd,
     streams: [RawFd; 3],
     umask: libc::mode_t,
     /// Bit n is set when this process ignores signal n.
@@ -378,7 +409,8 @@ unsafe fn become_command(context: &Context<'_>) -> Failure {
                 errno,
             };
         }
-        if libc::fchdir(context.directory) < 0 {
+        // It is there already; now as the user that it has become.
+        if libc::chdir(c".".as_ptr()) < 0 {
             return failed(StartStep::EnterDirectory);
         }
         libc::umask(context.umask);

@@ -6,11 +6,13 @@
 //! made without it.
 
 use std::ffi::{CString, c_int, c_long, c_ulong};
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr;
 
 use nix::errno::Errno;
 
+use super::view::detached_mount;
 use super::{Confinement, system};
 use crate::spool::status::StartStep;
 
@@ -25,14 +27,24 @@ pub(super) struct Confined {
     groups: Vec<libc::gid_t>,
     own_mounts: bool,
     own_network: bool,
-    temporary: RawFd,
+    /// The directory that it sees as `/tmp`, as mounts that are nowhere yet; none to leave it.
+    temporary: Vec<OwnedFd>,
     processes: Option<libc::rlim_t>,
     out_of_memory_score: CString,
 }
 
 impl Confined {
-    pub(super) fn new(confinement: &Confinement<'_>) -> Self {
-        Self {
+    pub(super) fn new(confinement: &Confinement<'_>) -> io::Result<Self> {
+        let temporary = confinement
+            .temporary
+            .filter(|_| confinement.namespaces.mounts);
+        // From here, as this is where the descriptor's file system is mounted: a child in a
+        // namespace of its own has only a copy of that mount.
+        let temporary = match temporary {
+            Some(directory) => vec![detached_mount(directory)?, detached_mount(directory)?],
+            None => Vec::new(),
+        };
+        Ok(Self {
             uid: confinement.uid.as_raw(),
             gid: confinement.gid.as_raw(),
             groups: confinement
@@ -42,14 +54,12 @@ impl Confined {
                 .collect(),
             own_mounts: confinement.namespaces.mounts,
             own_network: confinement.namespaces.network,
-            temporary: confinement
-                .temporary
-                .map_or(-1, |directory| directory.as_raw_fd()),
+            temporary,
             processes: confinement.processes.map(libc::rlim_t::from),
             // Digits and a sign hold no zero byte.
             out_of_memory_score: CString::new(confinement.out_of_memory_score.to_string())
                 .unwrap_or_default(),
-        }
+        })
     }
 
     /// Takes every step.
@@ -79,22 +89,19 @@ impl Confined {
         // SAFETY: all strings are literals; the descriptor is a directory's. Mounts are this
         // child's alone.
         unsafe {
-            if self.temporary >= 0 {
-                check(libc::fchdir(self.temporary))?;
-                for place in [c"/tmp", c"/var/tmp"] {
-                    let bound = libc::mount(
-                        c".".as_ptr(),
-                        place.as_ptr(),
-                        ptr::null(),
-                        libc::MS_BIND,
-                        ptr::null(),
-                    );
-                    // Not every machine has both.
-                    if bound < 0 && Errno::last_raw() != libc::ENOENT {
-                        return Err(Errno::last_raw());
-                    }
+            for (tree, place) in self.temporary.iter().zip([c"/tmp", c"/var/tmp"]) {
+                let moved = libc::syscall(
+                    libc::SYS_move_mount,
+                    tree.as_raw_fd(),
+                    c"".as_ptr(),
+                    libc::AT_FDCWD,
+                    place.as_ptr(),
+                    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS,
+                );
+                // Not every machine has both.
+                if moved < 0 && Errno::last_raw() != libc::ENOENT {
+                    return Err(Errno::last_raw());
                 }
-                check(libc::chdir(c"/".as_ptr()))?;
             }
             let mounted = libc::mount(
                 c"tmpfs".as_ptr(),
@@ -225,6 +232,8 @@ impl Confined {
 
 /// Switches the loopback device of a new network namespace on.
 unsafe fn raise_loopback() -> Result<(), c_int> {
+    /// `IFF_UP` of netdevice(7).
+    const UP: libc::c_short = 1;
     // SAFETY: all-zero is a valid value of this plain structure, whose name ends with a zero; the
     // kernel reads and writes it for the duration of the calls.
     unsafe {
@@ -236,8 +245,7 @@ unsafe fn raise_loopback() -> Result<(), c_int> {
         }
         let mut result = libc::ioctl(socket, libc::SIOCGIFFLAGS, &raw mut request);
         if result == 0 {
-            // Each value is far below what a short number holds.
-            request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short;
+            request.ifr_ifru.ifru_flags |= UP;
             result = libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request);
         }
         let checked = check(result);
@@ -245,6 +253,11 @@ unsafe fn raise_loopback() -> Result<(), c_int> {
         checked
     }
 }
+
+/// Flags of move_mount(2): the mount is the descriptor itself, and the place may be reached by a
+/// symbolic link.
+const MOVE_MOUNT_F_EMPTY_PATH: c_int = 0x4;
+const MOVE_MOUNT_T_SYMLINKS: c_int = 0x10;
 
 /// Highest number that a capability can have; see capabilities(7).
 const MAX_CAPABILITY: c_ulong = 63;

@@ -369,6 +369,44 @@ pub(super) unsafe fn set_user(uid: libc::uid_t) -> Result<(), c_int> {
     }
 }
 
+/// As [`set_user`], for [`user_may_have_other_processes`].
+///
+/// # Safety
+///
+/// As for [`set_groups`].
+pub(super) unsafe fn set_user_that_may_have_no_other_process(
+    uid: libc::uid_t,
+) -> Result<(), c_int> {
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the structure is plain data that the kernel reads; the rest is this function's own
+    // condition.
+    unsafe {
+        if libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) < 0 {
+            return Err(Errno::last_raw());
+        }
+        set_user(uid)
+    }
+}
+
+/// Whether this child is not the only process of the user that it has just become.
+///
+/// A process that becomes a user who has reached the limit on processes is let go on, but may not
+/// execute anything, see execve(2), EAGAIN: which is found out before it is seen that a directory
+/// is nothing to execute. Kernels before 5.14 say so a process too early.
+///
+/// # Safety
+///
+/// As for [`set_groups`], after [`set_user_that_may_have_no_other_process`].
+pub(super) unsafe fn user_may_have_other_processes() -> bool {
+    let none = [std::ptr::null()];
+    // SAFETY: a C string and two arrays that end with a null.
+    unsafe { libc::execve(c"/".as_ptr(), none.as_ptr(), none.as_ptr()) };
+    Errno::last_raw() == libc::EAGAIN
+}
+
 /// Has this child killed when its parent dies, and makes sure that it has not died already.
 pub(super) fn bind_to_parent(parent: c_int) -> Result<(), c_int> {
     // SAFETY: these calls take numbers only.

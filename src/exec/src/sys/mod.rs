@@ -31,12 +31,12 @@ pub(crate) use files::{
 #[cfg(target_os = "linux")]
 use linux as system;
 #[cfg(target_os = "linux")]
-pub(crate) use log::{log_clock, out_of_memory_victims};
+pub(crate) use log::LogPlace;
 #[cfg(target_os = "macos")]
 use macos as system;
 #[cfg(target_os = "linux")]
 pub(crate) use view::{
-    TEMPORARY_DIRECTORIES, has_namespaces, hide_processes, leave_mount_namespace,
+    TEMPORARY_DIRECTORIES, detached_mount, has_namespaces, hide_processes, leave_mount_namespace,
 };
 
 pub(crate) use clone::{

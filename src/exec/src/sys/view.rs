@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -39,4 +40,25 @@ pub(crate) fn hide_processes() -> io::Result<()> {
 /// Whether the kernel has namespaces of this kind.
 pub(crate) fn has_namespaces(kind: &str) -> io::Result<()> {
     fs::symlink_metadata(format!("/proc/self/ns/{kind}")).map(drop)
+}
+
+/// A directory as a mount that is nowhere yet; see open_tree(2). There since Linux 5.2.
+pub(crate) fn detached_mount(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const OPEN_TREE_CLONE: libc::c_int = 1;
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | libc::AT_EMPTY_PATH;
+    // SAFETY: numbers and a C string.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_open_tree,
+            directory.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+        )
+    };
+    let descriptor = RawFd::try_from(result).map_err(io::Error::other)?;
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }

@@ -1,7 +1,10 @@
 //! Launcher, supervisor and spool together: real processes, real signals, real files.
 
 mod ending;
+mod isolated;
+mod isolation;
 mod launching;
+mod limits;
 mod output;
 mod support;
 mod surroundings;

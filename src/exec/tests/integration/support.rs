@@ -51,16 +51,18 @@ impl Launcher {
         change(&mut config);
         let path = directory.path().join("launcher.json");
         std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_helix-launcher"));
-        command.arg("--config").arg(path).arg("--connection");
-        let (connection, child) = launcher::start_child(command).unwrap();
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (connection, child) = start_child(&path);
         Self {
             child,
             connection,
             directory,
             next: 0,
         }
+    }
+
+    /// Starts another in the place of one that has ended.
+    pub(crate) fn start_again(&mut self) {
+        (self.connection, self.child) = start_child(&self.path().join("launcher.json"));
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -157,6 +159,14 @@ impl Drop for Launcher {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn start_child(config: &Path) -> (UnixStream, Child) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_helix-launcher"));
+    command.arg("--config").arg(config).arg("--connection");
+    let (connection, child) = launcher::start_child(command).unwrap();
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    (connection, child)
 }
 
 pub(crate) fn config(directory: &Path) -> Config {
