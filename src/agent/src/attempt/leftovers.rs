@@ -215,3 +215,92 @@ pub(super) fn is_handed_over(attempt: &Path) -> bool {
     };
     metadata.is_dir() && (metadata.mode() & GROUP != 0 || WRITABLE.into_iter().any(is_anothers))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use nix::unistd::{Gid, Uid, chown};
+
+    use super::*;
+    use crate::launcher::Place;
+
+    fn attempt(parent: &Path) -> PathBuf {
+        let attempt = parent.join("attempt");
+        for name in WRITABLE {
+            fs::create_dir_all(attempt.join(name)).expect("made");
+        }
+        close(&attempt);
+        attempt
+    }
+
+    fn nobody() -> Leftovers {
+        let socket = PathBuf::from("/nonexistent/launcher");
+        Leftovers::new(Launcher::start(Place::Service(socket), Vec::new()))
+    }
+
+    #[test]
+    fn directory_is_handed_over_from_the_first_change_until_it_is_closed() {
+        let top = tempfile::tempdir().expect("a directory");
+        let attempt = attempt(top.path());
+        assert!(!is_handed_over(&attempt));
+        assert!(!is_handed_over(&top.path().join("missing")));
+        fs::set_permissions(&attempt, Permissions::from_mode(0o710)).expect("set");
+        assert!(is_handed_over(&attempt));
+        close(&attempt);
+        assert!(!is_handed_over(&attempt));
+        if !geteuid().is_root() {
+            eprintln!("skipped: only root can change owners");
+            return;
+        }
+        // As a supervisor leaves it that is killed before the last step.
+        let (uid, gid) = (Uid::from_raw(61_001), Gid::from_raw(61_001));
+        chown(&attempt.join("u"), Some(uid), Some(gid)).expect("given away");
+        assert!(is_handed_over(&attempt));
+    }
+
+    #[tokio::test]
+    async fn what_needs_the_launcher_is_kept_while_there_is_none() {
+        let top = tempfile::tempdir().expect("a directory");
+        let job = top.path().join("job");
+        let attempt = attempt(&job.join(ATTEMPTS));
+        let leftovers = nobody();
+        fs::set_permissions(&attempt, Permissions::from_mode(0o710)).expect("set");
+        leftovers.remove_or_wait(Leftover::Job(job.clone())).await;
+        assert!(attempt.exists());
+        assert_eq!(leftovers.lock().len(), 1);
+        // As if the launcher had been there meanwhile.
+        close(&attempt);
+        leftovers.try_again().await;
+        assert!(!job.exists());
+        assert!(leftovers.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_launcher_that_is_gone_beyond_the_limit() {
+        let top = tempfile::tempdir().expect("a directory");
+        let attempt = attempt(top.path());
+        let leftovers = nobody();
+        fs::set_permissions(&attempt, Permissions::from_mode(0o710)).expect("set");
+        let began = Instant::now();
+        let limit = Duration::from_millis(600);
+        let error = take_back(&leftovers.launcher, &attempt, limit).await;
+        assert!(
+            matches!(error, Err(TakeBackError::Launcher(_))),
+            "{error:?}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn directories_that_are_not_there_are_not_asked_for() {
+        let top = tempfile::tempdir().expect("a directory");
+        let attempt = attempt(top.path());
+        fs::remove_dir(attempt.join("t")).expect("removed");
+        std::os::unix::fs::symlink("/etc", attempt.join("t")).expect("linked");
+        fs::remove_dir(attempt.join("h")).expect("removed");
+        let names = directories(&attempt).names;
+        assert_eq!(names, ["e", "p", "u", "d", "r"].map(Into::into));
+    }
+}

@@ -10,6 +10,8 @@
 mod conversation;
 mod standing;
 mod supervision;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::PathBuf;
