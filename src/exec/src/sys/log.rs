@@ -94,10 +94,7 @@ mod tests {
             )
         };
         check(&record("/a/slot-1", "hog"), Some((42, "hog")));
-        check(
-            &record("/a/slot-1", "x,pid=1"),
-            Some((42, "x,pid=1")),
-        );
+        check(&record("/a/slot-1", "x,pid=1"), Some((42, "x,pid=1")));
         check(&record("/a/slot-2", "hog"), None);
         check("6,77,100000000,-;something else", None);
         check("", None);
