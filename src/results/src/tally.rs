@@ -347,6 +347,15 @@ impl Tally {
             Some(attempt) if case.outcome == Outcome::Passed => &attempt.evidence,
             _ => &case.evidence,
         };
+        let mut message = cut_text(&evidence.message, limit);
+        // Of a test that failed by its rows or sub-tests only these tell why.
+        if message.is_empty()
+            && case.outcome.is_failure()
+            && let Some(part) = case.parts.iter().find(|part| part.outcome.is_failure())
+        {
+            let part = format!("{}: {}", part.name, part.evidence.message);
+            message = cut(part.trim_end_matches(": "), limit);
+        }
         CaseBrief {
             file: self.current_file.clone().unwrap_or_default(),
             position: case.position,
@@ -357,7 +366,7 @@ impl Tally {
             duration: case.duration,
             executions: case.attempts.len() + 1,
             kind: cut(&evidence.kind, limit),
-            message: cut_text(&evidence.message, limit),
+            message,
             stack: cut_text(&evidence.stack, limit),
         }
     }

@@ -43,17 +43,21 @@ pub(crate) fn location_of(output: &str) -> Option<SourceLocation> {
     })
 }
 
-/// `file.go:12: text` in its parts.
+/// `file.go:12: text` in its parts. The compiler tells a column too, which is left out.
 fn split_location(line: &str) -> Option<(&str, u64, &str)> {
     let (file, rest) = line.split_once(".go:")?;
     let (number, rest) = rest.split_once(':')?;
     let fits = !file.is_empty() && !file.contains(char::is_whitespace);
     let file = line.get(..file.len() + 3)?;
+    let text = match rest.split_once(':') {
+        Some((column, text)) if column.parse::<u64>().is_ok() => text,
+        _ => rest,
+    };
     fits.then(|| {
         number
             .parse()
             .ok()
-            .map(|number| (file, number, rest.trim()))
+            .map(|number| (file, number, text.trim()))
     })?
 }
 
@@ -68,6 +72,10 @@ mod tests {
         assert_eq!(framed_message(output).as_str(), "got 1");
         let place = location_of(output).expect("a place");
         assert_eq!((place.file.as_str(), place.line), ("a_test.go", Some(12)));
+        let built = "# p\n./bad.go:3:5: undefined: x\n";
+        assert_eq!(framed_message(built).as_str(), "undefined: x");
+        let place = location_of(built).expect("a place");
+        assert_eq!((place.file.as_str(), place.line), ("./bad.go", Some(3)));
         assert_eq!(framed_message("=== RUN   TestB\n").as_str(), "");
         assert_eq!(
             framed_message("free text, no place: here").as_str(),

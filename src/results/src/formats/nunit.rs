@@ -8,8 +8,8 @@ use crate::formats::suites::SuitePath;
 use crate::formats::words;
 use crate::model::{Attachment, AttachmentBody, Origin, Outcome, TestCase, Timestamp, Trait};
 use crate::problem::ProblemKind;
-use crate::session::{Session, number};
-use crate::text::{Capture, printable_line};
+use crate::session::{Session, join_text, number};
+use crate::text::{Capture, Text, printable_line};
 use crate::time::{Comma, Zone, between, instant, seconds};
 use crate::xml::document::{ElementReader, Piece};
 use crate::xml::tokenizer::Tag;
@@ -31,6 +31,9 @@ pub(crate) enum Node {
     /// `failure` or `error` of a case or, in `Owner::Suite`, of a suite.
     Failure(Owner),
     Reason,
+    /// The checks of a case, each with a text of its own.
+    Assertions,
+    Assertion,
     Field(Field),
     /// Markup inside a text.
     Inside,
@@ -52,6 +55,7 @@ pub(crate) enum Field {
     Message(Owner),
     StackTrace(Owner),
     Reason,
+    Assertion,
     Output,
     FilePath,
     Description,
@@ -85,6 +89,8 @@ pub(crate) struct NUnit {
     failures: u64,
     case: Option<TestCase>,
     words: CaseWords,
+    /// What the assertions of the case say.
+    assertions: Text,
     attachment: Option<Attachment>,
     field: Option<Field>,
     text: Capture,
@@ -101,6 +107,7 @@ impl NUnit {
             failures: 0,
             case: None,
             words: CaseWords::default(),
+            assertions: Text::default(),
             attachment: None,
             field: None,
             text: Capture::default(),
@@ -135,6 +142,8 @@ impl ElementReader for NUnit {
                 self.words.told(name);
                 Node::Failure(Owner::Case)
             }
+            (Some(Node::Case), b"assertions") => Node::Assertions,
+            (Some(Node::Assertions), b"assertion") => Node::Assertion,
             (Some(Node::Case), b"reason") => Node::Reason,
             (Some(Node::Case), b"output") => self.open_field(Field::Output, session),
             (Some(Node::Case), b"properties" | b"categories") => Node::Properties,
@@ -162,6 +171,7 @@ impl ElementReader for NUnit {
             (Some(Node::Failure(owner)), b"stack-trace") => {
                 self.open_field(Field::StackTrace(owner), session)
             }
+            (Some(Node::Assertion), b"message") => self.open_field(Field::Assertion, session),
             (Some(Node::Reason), b"message") => self.open_field(Field::Reason, session),
             (Some(Node::Suite | Node::Root), b"results") => Node::Container,
             (Some(_), _) => Node::Other,
@@ -184,6 +194,8 @@ impl ElementReader for NUnit {
             | Node::Container
             | Node::Failure(_)
             | Node::Reason
+            | Node::Assertions
+            | Node::Assertion
             | Node::Inside
             | Node::Properties
             | Node::Other => {}
@@ -309,8 +321,11 @@ impl NUnit {
         let Some(case) = suite.failure else { return };
         let repeated = self.failures > suite.failures_before && suite.site == Site::SetUp;
         let message = case.evidence.message.as_str().trim();
-        let echo = message.starts_with("One or more child tests") || message == "Child test failed";
-        if echo || repeated {
+        let echo = message.starts_with("One or more child tests")
+            || message == "Child test failed"
+            || (message.is_empty() && self.failures > suite.failures_before);
+        // Version 2 does not say where it happened: a failure that is told twice is better than one that is lost.
+        if echo || (repeated && self.version == Version::Three) {
             self.held -= 1;
         } else {
             self.emit_suite_failure(*case, session);
@@ -355,7 +370,7 @@ impl NUnit {
         let limits = session.limits();
         let limit = match field {
             Field::Message(Owner::Suite) | Field::StackTrace(Owner::Suite) => HELD_BYTES,
-            Field::Message(Owner::Case) | Field::Reason => limits.message_bytes,
+            Field::Message(Owner::Case) | Field::Reason | Field::Assertion => limits.message_bytes,
             Field::StackTrace(Owner::Case) => limits.stack_bytes,
             Field::Output => limits.output_bytes,
             Field::FilePath | Field::Description => limits.name_bytes,
@@ -377,6 +392,10 @@ impl NUnit {
             (Field::StackTrace(Owner::Suite), Some(case), _) => case.evidence.stack = text,
             (Field::Message(Owner::Case), _, Some(case)) => case.evidence.message = text,
             (Field::StackTrace(Owner::Case), _, Some(case)) => case.evidence.stack = text,
+            // A failure repeats what its assertions say; a warning is told by them alone.
+            (Field::Assertion, _, Some(_)) => {
+                join_text(&mut self.assertions, text, session.limits().message_bytes);
+            }
             // A passed test may give a reason too; a failure says more.
             (Field::Reason, _, Some(case)) if case.evidence.message.is_empty() => {
                 case.evidence.message = text;
@@ -424,6 +443,10 @@ impl NUnit {
         self.close_attachment(session);
         let Some(case) = &mut self.case else { return };
         case.outcome = self.words.outcome(self.version, &case.raw_outcome);
+        let assertions = std::mem::take(&mut self.assertions);
+        if case.evidence.message.is_empty() {
+            case.evidence.message = assertions;
+        }
         if self.words.contradicts(&case.outcome) {
             case.outcome = Outcome::Failed;
             let name = printable_line(&case.name, 200);

@@ -4,6 +4,7 @@
 //! where that opens a brace, and becomes its parts. A point is handed out when the next one begins, since comments
 //! and details follow it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::formats::tap_details::Details;
@@ -14,6 +15,9 @@ use crate::model::{Format, Origin, Outcome, TestCase};
 use crate::session::Session;
 use crate::source::{InputEnd, Source};
 use crate::text::Text;
+
+/// Numbers of points that are remembered to notice one that comes twice.
+const MOST_NUMBERS: usize = 50_000;
 
 /// Spaces by which a level is indented.
 const INDENT: usize = 4;
@@ -56,6 +60,9 @@ pub(crate) fn read(source: &mut Source<'_>, session: &mut Session<'_>) {
         details: Details::default(),
         plan: Plan::Missing,
         points: 0,
+        numbers: HashSet::new(),
+        largest: 0,
+        repeated: None,
     };
     let mut line = Vec::new();
     while !session.is_over() && next_line(source, &mut line) {
@@ -83,6 +90,10 @@ struct Reader {
     details: Details,
     plan: Plan,
     points: u64,
+    /// Numbers that points bear, the largest of them, and one that came twice.
+    numbers: HashSet<u64>,
+    largest: u64,
+    repeated: Option<u64>,
 }
 
 impl Reader {
@@ -127,6 +138,7 @@ impl Reader {
             self.parts.put_back(parts);
         }
         self.points += 1;
+        self.note_number(point.id);
         let mut case = TestCase::new(self.suite.clone(), session.position());
         case.name = session.plain_name(tap_line::unescape(point.description).as_bytes());
         case.duration = point.duration;
@@ -144,6 +156,28 @@ impl Reader {
             case.parts = self.parts.take();
         }
         self.case = Some(case);
+    }
+
+    fn note_number(&mut self, number: Option<u64>) {
+        let Some(number) = number else { return };
+        self.largest = self.largest.max(number);
+        if self.numbers.len() < MOST_NUMBERS && !self.numbers.insert(number) {
+            self.repeated.get_or_insert(number);
+        }
+    }
+
+    /// What is wrong with the numbers of points, if there are as many as planned.
+    fn odd_numbers(&self, planned: u64) -> Option<String> {
+        if self.largest > planned {
+            let largest = self.largest;
+            return Some(format!(
+                "test {largest} is beyond the {planned} that were planned"
+            ));
+        }
+        let repeated = self.repeated?;
+        Some(format!(
+            "test {repeated} comes twice, so that another is missing"
+        ))
     }
 
     fn comment(&mut self, comment: &str, session: &mut Session<'_>) {
@@ -224,6 +258,8 @@ impl Reader {
                 if planned != self.points {
                     let points = self.points;
                     let message = format!("{planned} tests were planned and {points} were run");
+                    self.synthesise("(plan)", Outcome::Errored, message, session);
+                } else if let Some(message) = self.odd_numbers(planned) {
                     self.synthesise("(plan)", Outcome::Errored, message, session);
                 }
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::formats::{assembly_name, words};
 use crate::model::{Attachment, AttachmentBody, Origin, Outcome, SourceLocation, TestCase, Trait};
+use crate::problem::ProblemKind;
 use crate::session::{Session, number};
 use crate::text::{Capture, Text, printable_line};
 use crate::time::{Comma, Zone, clock, instant, seconds};
@@ -365,7 +366,15 @@ impl XUnit {
     fn finish_case(&mut self, session: &mut Session<'_>) {
         let Some(case) = &mut self.case else { return };
         if case.origin == Origin::Recorded {
-            case.outcome = match (self.told, words::outcome(&case.raw_outcome)) {
+            let word = words::outcome(&case.raw_outcome);
+            if self.told == Told::Failure && word.is_some_and(|outcome| !outcome.is_failure()) {
+                let name = printable_line(&case.name, 200);
+                let word = printable_line(&case.raw_outcome, 40);
+                session.problem(ProblemKind::Contradiction, case.position, || {
+                    format!("the result of `{name}` is `{word}` and it has a failure; it counts as failed")
+                });
+            }
+            case.outcome = match (self.told, word) {
                 (Told::Failure, _) => Outcome::Failed,
                 (_, Some(outcome)) => outcome,
                 (Told::Reason, None) if case.raw_outcome.is_empty() => Outcome::Skipped,
