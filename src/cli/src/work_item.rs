@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use helix_proto::agent::v1::{
-    Argv, Command, Delivery, EnvironmentVariable, Limits, Network, OutputMode, Requirement, Resources,
-    WorkItem, command,
+    Argv, Command, Delivery, EnvironmentVariable, Limits, Network, OutputMode, Requirement,
+    Resources, WorkItem, command,
 };
 use uuid::Uuid;
 
@@ -89,7 +89,12 @@ impl Template {
                 retries_requested: arguments.retries,
                 retries_used: None,
             }),
-            network: Network::Unspecified.into(),
+            network: if arguments.no_network {
+                Network::None
+            } else {
+                Network::Unspecified
+            }
+            .into(),
         };
         Ok(Self {
             work_item,
@@ -279,6 +284,16 @@ mod tests {
         let error = build("http://far", &["--secret-env", "TOKEN", "--", "x"]).unwrap_err();
         assert!(matches!(error, Error::SecretsInTheClear { .. }));
         assert!(build("https://far", &["--secret-env", "TOKEN", "--", "x"]).is_ok());
+    }
+
+    #[test]
+    fn network_is_the_machines_unless_it_is_not_wanted() {
+        let network = |arguments: &[&str]| {
+            let template = build("127.0.0.1", arguments).unwrap();
+            template.work_item.network()
+        };
+        assert_eq!(network(&["--", "x"]), Network::Unspecified);
+        assert_eq!(network(&["--no-network", "--", "x"]), Network::None);
     }
 
     #[test]

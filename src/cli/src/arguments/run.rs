@@ -77,9 +77,12 @@ pub(crate) struct RunArguments {
     /// Disk space it needs.
     #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "Needs")]
     pub(crate) disk: Option<u64>,
-    /// Processes and threads it needs at one time.
+    /// Processes and threads it may have at one time.
     #[arg(long, value_name = "NUMBER", help_heading = "Needs")]
     pub(crate) processes: Option<u32>,
+    /// Give it no network but a loopback device of its own.
+    #[arg(long, help_heading = "Needs")]
+    pub(crate) no_network: bool,
 
     /// Deliver it again this often when it fails.
     #[arg(
