@@ -24,6 +24,7 @@ mod control_group;
 #[cfg(not(target_os = "linux"))]
 #[path = "no_control_group.rs"]
 mod control_group;
+pub mod fault;
 pub mod frame;
 pub mod identity;
 pub mod launcher;

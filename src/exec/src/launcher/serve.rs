@@ -12,6 +12,7 @@ use super::message::{Refusal, Reply, Request};
 use super::nursery::{Ended, Nursery, Side};
 use super::policy;
 use super::{LauncherError, Socket};
+use crate::fault;
 use crate::frame::{self, Decoder, MAX_LAUNCHER_FRAME};
 use crate::request::{Directories, LaunchRequest};
 use crate::supervisor::{Assignment, Job};
@@ -136,6 +137,7 @@ impl Launcher<'_> {
             }
         }
         for (client, reply) in self.nursery.hear() {
+            fault::point("launcher-heard");
             self.reply(client, &reply);
         }
         let mut requests = Vec::new();
@@ -143,6 +145,7 @@ impl Launcher<'_> {
         self.clients
             .retain_mut(|client| client.serve(buffer, &mut requests).is_ok());
         for (client, request) in requests {
+            fault::point("launcher-asked");
             let (number, result) = match request {
                 Request::Launch { number, launch } => {
                     (number, self.launch(client, number, *launch))
@@ -214,7 +217,11 @@ impl Launcher<'_> {
         if running >= limit {
             return Err(Refusal::Full { running, limit });
         }
-        self.nursery.hand_over(&job(self.config), client, number)
+        let handed_over = self.nursery.hand_over(&job(self.config), client, number);
+        if matches!(handed_over, Ok(Side::Launcher(()))) {
+            fault::point("launcher-job-given");
+        }
+        handed_over
     }
 
     fn reply(&mut self, client: u64, reply: &Reply) {

@@ -8,6 +8,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{Gid, Uid};
 
 use super::SetUpError;
+use crate::fault;
 use crate::launcher::{Ground, Place, SlotUser};
 use crate::os_text::OsText;
 use crate::ownership::{Change, Modes, Transferred, transfer};
@@ -48,6 +49,7 @@ impl HandedOver {
             transfer(directory, change);
             // What is beneath may be anybody's; what the command is to work in may not.
             owned_by(directory, &[user.uid]).map_err(failed)?;
+            fault::point("supervisor-handing-over");
         }
         // Last, so that nobody can pass before all is in place.
         share(&parent, client, user.gid).map_err(failed)?;
@@ -108,6 +110,7 @@ fn give_back(
     let mut all = Transferred::default();
     for directory in directories {
         all.add(transfer(directory, change));
+        fault::point("supervisor-giving-back");
     }
     // The client can do the same for itself.
     let _ = sys::change_owner(parent.as_fd(), ground.client);

@@ -18,6 +18,7 @@ use super::set_up::{Post, Spare, cut_loose, take_post};
 use super::tree::{Tree, listed};
 use super::{Assignment, Job, MAX_JOB_FRAME, SetUp, SetUpError};
 use crate::control::{Order, StopReason};
+use crate::fault;
 use crate::frame::{self, MAX_CONTROL_FRAME};
 use crate::identity::ProcessIdentity;
 use crate::launcher::Ground;
@@ -68,7 +69,9 @@ fn supervise(
 ) -> Result<i32, SetUpError> {
     let masker = Masker::new(std::mem::take(&mut assignment.request.needles))
         .map_err(|error| SetUpError::new("prepare the mask", io::Error::other(error)))?;
+    fault::point("supervisor-employed");
     let berth = Berth::take(&assignment, ground)?;
+    fault::point("supervisor-berthed");
     let post = match take_post(&assignment) {
         Ok(post) => post,
         Err(error) => {
@@ -80,7 +83,9 @@ fn supervise(
         mut spool,
         listener,
     } = post;
+    fault::point("supervisor-posted");
     tell(launcher, &SetUp::Ready(identity.clone()));
+    fault::point("supervisor-ready");
     // Its other end is closed when it has heard; this one when this process ends.
     let Assignment {
         request,
@@ -106,12 +111,14 @@ fn supervise(
             ended
         }
         Ok(running) => {
+            fault::point("supervisor-started");
             spool.write_launched(Launched {
                 supervisor: start.identity.clone(),
                 command: running.pid,
                 started_at: start.started_at,
                 run_as: berth.run_as(),
             });
+            fault::point("supervisor-launched");
             let supervision = Supervision {
                 signals,
                 output: Output::new(running.pipes, masker),
@@ -143,11 +150,13 @@ fn finish(ended: Ended, mut spool: SpoolWriter, mut clients: Clients) -> i32 {
     // stays behind refuses connections, which says the same as none.
     let _ = spool.directory().remove(layout::CONTROL_SOCKET);
     drop(spool);
+    fault::point("supervisor-ended");
     let Ok(status) = written else {
         // The end of this process without a last status is all there is to see.
         return 1;
     };
     clients.tell_ended();
+    fault::point("supervisor-told");
     let give_up_at = sys::clock() + LAST_NOTICE;
     while !clients.flush_last() && sys::clock() < give_up_at {
         wait_for(clients.polled_last(), Some(give_up_at));
@@ -248,6 +257,7 @@ impl Supervision<'_> {
             self.event(Event::Tick);
         }
         self.output.finish(&mut self.spool);
+        fault::point("supervisor-alone");
         let wait_status = self.tree.wait_status();
         let command = self.tree.command();
         self.tree.collect();
@@ -264,6 +274,7 @@ impl Supervision<'_> {
         } else {
             GroupState::Clean
         });
+        fault::point("supervisor-given-back");
         ended.given_back = departure.given_back;
         ended.command = Some(command);
         ended.wait_status = wait_status;
