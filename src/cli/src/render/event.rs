@@ -131,10 +131,7 @@ fn exited_line(exited: &Exited) -> String {
 }
 
 /// The first of some processes by name and number, and how many there are besides.
-fn processes<'a>(
-    known: impl ExactSizeIterator<Item = (&'a str, u32)>,
-    total: usize,
-) -> String {
+fn processes<'a>(known: impl ExactSizeIterator<Item = (&'a str, u32)>, total: usize) -> String {
     const SHOWN: usize = 10;
     let total = total.max(known.len());
     let mut names: Vec<String> = known

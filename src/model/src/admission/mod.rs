@@ -5,8 +5,8 @@ mod refusal;
 mod sentence;
 
 pub use decide::{
-    Admission, AgentSnapshot, Availability, IsolationSnapshot, KnownAttempt, ProvisionerSnapshot, Standing, decide,
-    refuse_missing,
+    Admission, AgentSnapshot, Availability, IsolationSnapshot, KnownAttempt, ProvisionerSnapshot,
+    Standing, decide, refuse_missing,
 };
 pub use refusal::{CoolingDown, FieldProblem, Installation, MissingMeasure, Phase, Refusal};
 

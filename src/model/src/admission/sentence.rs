@@ -6,9 +6,7 @@
 use std::fmt::Display;
 use std::time::SystemTime;
 
-use super::refusal::{
-    CoolingDown, FieldProblem, Installation, MissingMeasure, Phase, Refusal,
-};
+use super::refusal::{CoolingDown, FieldProblem, Installation, MissingMeasure, Phase, Refusal};
 use crate::capability::Missing;
 use crate::ids::QueueName;
 use crate::plain_words::{bytes, counted, cpus, utc};

@@ -365,7 +365,11 @@ impl fmt::Display for FailureReason {
             Self::OutputLimit => formatter.write_str("printed more than it may"),
             Self::OutOfMemory {
                 limit_bytes: Some(limit),
-            } => write!(formatter, "wanted more than its {} of memory", bytes(*limit)),
+            } => write!(
+                formatter,
+                "wanted more than its {} of memory",
+                bytes(*limit)
+            ),
             Self::OutOfMemory { limit_bytes: None } => {
                 formatter.write_str("killed for want of memory")
             }
