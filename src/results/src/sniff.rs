@@ -4,7 +4,8 @@ use crate::formats::tap;
 use crate::json;
 use crate::model::Format;
 use crate::source::{Fill, Source};
-use crate::xml::tokenizer::{Tag, Token, Tokenizer};
+use crate::xml::tag::Tag;
+use crate::xml::tokenizer::{Token, Tokenizer};
 
 /// Bytes of foreign text in front of a document that are looked through.
 const LEADING_BYTES: usize = 64 << 10;

@@ -11,7 +11,7 @@ use crate::session::Session;
 use crate::text::{Capture, Text, printable_line};
 use crate::time::{Comma, from_unix_seconds, seconds};
 use crate::xml::document::{ElementReader, Piece};
-use crate::xml::tokenizer::Tag;
+use crate::xml::tag::Tag;
 
 /// What an open element means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::session::{Session, number};
 use crate::text::Capture;
 use crate::time::{Comma, Zone, instant, seconds};
 use crate::xml::document::{ElementReader, Piece};
-use crate::xml::tokenizer::Tag;
+use crate::xml::tag::Tag;
 
 /// What an open element means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

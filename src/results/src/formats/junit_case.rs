@@ -9,7 +9,7 @@ use crate::problem::ProblemKind;
 use crate::session::{Session, join_text};
 use crate::text::{Text, prefix, printable_line};
 use crate::time::{Comma, Zone, instant, seconds};
-use crate::xml::tokenizer::Tag;
+use crate::xml::tag::Tag;
 
 /// A child element that tells how the case ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

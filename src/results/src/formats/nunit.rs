@@ -12,7 +12,7 @@ use crate::session::{Session, join_text, number};
 use crate::text::{Capture, Text, printable_line};
 use crate::time::{Comma, Zone, between, instant, seconds};
 use crate::xml::document::{ElementReader, Piece};
-use crate::xml::tokenizer::Tag;
+use crate::xml::tag::Tag;
 
 /// Failures of suites that wait for the end of their suite; more of them are told at once.
 const MOST_HELD: usize = 64;

@@ -13,7 +13,7 @@ use crate::session::{Session, join_text, number};
 use crate::text::{Capture, Text, printable_line};
 use crate::time::{Comma, Zone, between, instant, seconds};
 use crate::xml::document::{ElementReader, Piece};
-use crate::xml::tokenizer::Tag;
+use crate::xml::tag::Tag;
 
 /// Levels of parts that are told apart; what is deeper counts as the last of them.
 const MOST_LEVELS: usize = 3;

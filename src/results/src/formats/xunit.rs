@@ -15,7 +15,7 @@ use crate::session::{Session, number};
 use crate::text::{Capture, Text, printable_line};
 use crate::time::{Comma, Zone, clock, instant, seconds};
 use crate::xml::document::{ElementReader, Piece};
-use crate::xml::tokenizer::Tag;
+use crate::xml::tag::Tag;
 
 /// What an open element means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use crate::problem::ProblemKind;
 use crate::session::Session;
 use crate::source::Source;
-use crate::xml::tokenizer::{Flaw, Tag, Token, Tokenizer};
+use crate::xml::tag::Tag;
+use crate::xml::tokenizer::{Flaw, Token, Tokenizer};
 
 /// Bytes of an element name kept to match its end tag.
 const NAME_BYTES: usize = 32;

@@ -6,9 +6,10 @@
 //! end the file; broken markup is stepped over and reported with its place; no name of an open element is kept
 //! whole. Entities are never expanded and a document type is never looked into.
 //!
-//! [`tokenizer`] cuts the bytes into tags and pieces of text, [`escape`] resolves references, and [`document`]
+//! [`tokenizer`] cuts the bytes into tags and pieces of text, [`tag`] takes a tag apart, [`escape`] resolves references, and [`document`]
 //! keeps the stack of open elements and drives a reader of one format.
 
 pub(crate) mod document;
 pub(crate) mod escape;
+pub(crate) mod tag;
 pub(crate) mod tokenizer;

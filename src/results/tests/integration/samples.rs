@@ -1,9 +1,8 @@
 //! Small files of every format, each with all that is read from it on record.
 
-use std::io::Read;
-
 use helix_results::{Collector, Limits, Origin, ReadEnd, read};
 
+use crate::scrutiny::Drip;
 use crate::support::{read_bytes, render, samples, show};
 
 #[test]
@@ -12,19 +11,6 @@ fn samples_are_read_as_recorded() {
         insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
             insta::assert_snapshot!(name.as_str(), render(&name, &bytes));
         });
-    }
-}
-
-/// Gives a few bytes at a time, as a pipe may.
-struct Drip<'a>(&'a [u8], usize);
-
-impl Read for Drip<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.1.min(self.0.len()).min(buffer.len());
-        let (now, later) = self.0.split_at(count);
-        buffer[..count].copy_from_slice(now);
-        self.0 = later;
-        Ok(count)
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn small_limits() -> Limits {
 }
 
 /// Gives a few bytes at a time, as a pipe may.
-struct Drip<'b>(&'b [u8], usize);
+pub(crate) struct Drip<'b>(pub(crate) &'b [u8], pub(crate) usize);
 
 impl Read for Drip<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {

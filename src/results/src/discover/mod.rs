@@ -5,20 +5,21 @@
 //! hold it up), and is bounded in depth, number and size. A file that is reached twice, by two roots or by hard
 //! links, counts once.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
-use std::ffi::{OsStr, OsString};
+mod beneath;
+mod walk;
+
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::dir::{Dir, Type};
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use thiserror::Error;
+
+use self::beneath::{Identity, identity, open_directory_beneath, open_file};
+use self::walk::Walk;
 
 /// Bounds on one walk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,13 +76,6 @@ pub struct Found {
     identity: Identity,
 }
 
-/// Device and inode: what makes two paths the same file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Identity {
-    device: u64,
-    inode: u64,
-}
-
 impl Found {
     /// Opens the file for reading, again without following any link.
     ///
@@ -124,18 +118,11 @@ pub enum DiscoverError {
 ///
 /// When a root cannot be opened. Whatever goes wrong further down is passed over and said in the [`Discovery`].
 pub fn discover(roots: &[&Path], limits: &DiscoverLimits) -> Result<Discovery, DiscoverError> {
-    let mut walk = Walk {
-        limits,
-        discovery: Discovery::default(),
-        files_seen: HashSet::new(),
-        directories_seen: HashSet::new(),
-        entries: 0,
-        total_bytes: 0,
-    };
+    let mut walk = Walk::new(limits);
     for path in roots {
         walk.root(path)?;
     }
-    Ok(walk.discovery)
+    Ok(walk.finish())
 }
 
 /// Whether a file of this name is taken for a test result file: names that end in `testResults.xml`,
@@ -167,232 +154,10 @@ fn starts_with(name: &[u8], prefix: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
 }
 
-struct Walk<'a> {
-    limits: &'a DiscoverLimits,
-    discovery: Discovery,
-    files_seen: HashSet<Identity>,
-    directories_seen: HashSet<Identity>,
-    entries: usize,
-    total_bytes: u64,
-}
-
-/// A directory still to be read. Only its path is kept, so that pending directories cost no descriptor.
-struct Pending {
-    relative: PathBuf,
-    depth: usize,
-}
-
-impl Walk<'_> {
-    fn root(&mut self, path: &Path) -> Result<(), DiscoverError> {
-        let root = nix::fcntl::open(path, directory_flags(), Mode::empty()).map_err(|errno| {
-            DiscoverError::Root {
-                path: path.to_owned(),
-                source: errno.into(),
-            }
-        })?;
-        let root = Arc::new(root);
-        let mut pending = VecDeque::from([Pending {
-            relative: PathBuf::new(),
-            depth: 0,
-        }]);
-        while let Some(directory) = pending.pop_front() {
-            if let Err(error) = self.directory(&root, path, &directory, &mut pending) {
-                self.pass_over(&path.join(&directory.relative), &error.to_string());
-            }
-        }
-        Ok(())
-    }
-
-    fn directory(
-        &mut self,
-        root: &Arc<OwnedFd>,
-        root_path: &Path,
-        pending: &Pending,
-        queue: &mut VecDeque<Pending>,
-    ) -> io::Result<()> {
-        let directory = open_directory_beneath(root, &pending.relative)?;
-        if !self.directories_seen.insert(identity(&fstat(&directory)?)) {
-            return Ok(());
-        }
-        let (names, subdirectories) =
-            self.list(directory.try_clone()?, &root_path.join(&pending.relative))?;
-        for name in names {
-            let relative = pending.relative.join(&name);
-            let path = root_path.join(&relative);
-            match open_file(&directory, &name) {
-                Ok((_, status)) => self.file(root, relative, path, &status),
-                Err(error) => {
-                    let listed = self.discovery.passed_over.len();
-                    self.pass_over(&path, &error.to_string());
-                    if is_link(&error) {
-                        let line = self.discovery.passed_over.get(listed).cloned();
-                        self.discovery.links.extend(line);
-                    }
-                }
-            }
-        }
-        for name in subdirectories {
-            let relative = pending.relative.join(name);
-            if pending.depth < self.limits.depth {
-                queue.push_back(Pending {
-                    relative,
-                    depth: pending.depth + 1,
-                });
-            } else {
-                self.pass_over(
-                    &root_path.join(relative),
-                    "is nested too deep to be entered",
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// The names of possible result files and of directories in one directory, each sorted.
-    fn list(
-        &mut self,
-        directory: OwnedFd,
-        path: &Path,
-    ) -> io::Result<(BTreeSet<OsString>, BTreeSet<OsString>)> {
-        let mut names = BTreeSet::new();
-        let mut subdirectories = BTreeSet::new();
-        let mut directory = Dir::from_fd(directory)?;
-        for entry in directory.iter() {
-            let entry = entry?;
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name == "." || name == ".." {
-                continue;
-            }
-            if self.entries >= self.limits.entries {
-                self.pass_over(path, "has more entries than are looked at");
-                break;
-            }
-            self.entries += 1;
-            match entry.file_type() {
-                Some(Type::Directory) => {
-                    subdirectories.insert(name.to_owned());
-                }
-                Some(Type::File) if is_result_file_name(name) => {
-                    names.insert(name.to_owned());
-                }
-                Some(Type::Symlink) if is_result_file_name(name) => {
-                    names.insert(name.to_owned());
-                }
-                Some(_) => {}
-                // Some file systems do not say; opening tells, and fails harmlessly on the wrong kind.
-                None => {
-                    if is_result_file_name(name) {
-                        names.insert(name.to_owned());
-                    } else {
-                        subdirectories.insert(name.to_owned());
-                    }
-                }
-            }
-        }
-        Ok((names, subdirectories))
-    }
-
-    fn file(&mut self, root: &Arc<OwnedFd>, relative: PathBuf, path: PathBuf, status: &FileStat) {
-        let bytes = u64::try_from(status.st_size).unwrap_or(0);
-        let identity = identity(status);
-        if self.files_seen.contains(&identity) {
-            return;
-        }
-        if self.discovery.files.len() >= self.limits.files {
-            return self.pass_over(&path, "is one result file more than are read");
-        }
-        if bytes > self.limits.file_bytes {
-            return self.pass_over(&path, "is larger than a result file may be");
-        }
-        if self.total_bytes.saturating_add(bytes) > self.limits.total_bytes {
-            return self.pass_over(&path, "would make the result files too large together");
-        }
-        self.total_bytes += bytes;
-        self.files_seen.insert(identity);
-        self.discovery.files.push(Found {
-            relative,
-            path,
-            bytes,
-            root: root.clone(),
-            identity,
-        });
-    }
-
-    fn pass_over(&mut self, path: &Path, why: &str) {
-        if self.discovery.passed_over.len() < 100 {
-            let path = path.to_string_lossy();
-            let path = crate::text::printable_line(&path, 1024);
-            self.discovery.passed_over.push(format!("`{path}`: {why}"));
-        } else {
-            self.discovery.passed_over_unlisted += 1;
-        }
-    }
-}
-
-/// What is wrong with a link: that it is one.
-#[derive(Debug, Error)]
-#[error("is a link, and links are not followed")]
-struct IsLink;
-
-fn is_link(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|source| source.is::<IsLink>())
-}
-
-fn directory_flags() -> OFlag {
-    OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK
-}
-
-/// Opens a directory below `root` one component at a time, since `O_NOFOLLOW` guards only the last one.
-fn open_directory_beneath(root: &OwnedFd, relative: &Path) -> io::Result<OwnedFd> {
-    let mut directory = root.try_clone()?;
-    for component in relative.components() {
-        let Component::Normal(name) = component else {
-            return Err(io::Error::from(io::ErrorKind::InvalidInput));
-        };
-        directory = openat(directory.as_fd(), name, directory_flags(), Mode::empty())?;
-    }
-    Ok(directory)
-}
-
-/// Opens a regular file in `directory`, and nothing else.
-fn open_file(directory: &OwnedFd, name: &OsStr) -> io::Result<(OwnedFd, FileStat)> {
-    // Opening a FIFO waits for a writer unless told not to; O_NOCTTY and the check of the type keep devices out.
-    let flags = OFlag::O_RDONLY
-        | OFlag::O_NOFOLLOW
-        | OFlag::O_CLOEXEC
-        | OFlag::O_NONBLOCK
-        | OFlag::O_NOCTTY;
-    let file =
-        openat(directory.as_fd(), name, flags, Mode::empty()).map_err(|errno| match errno {
-            Errno::ELOOP => io::Error::other(IsLink),
-            errno => errno.into(),
-        })?;
-    let status = fstat(&file)?;
-    if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-        return Err(io::Error::other("is no regular file"));
-    }
-    Ok((file, status))
-}
-
-#[cfg_attr(
-    target_os = "linux",
-    expect(
-        clippy::useless_conversion,
-        reason = "the types of these fields differ between systems"
-    )
-)]
-fn identity(status: &FileStat) -> Identity {
-    // A device number is an opaque value, negative on some systems: only its being the same matters.
-    let device = i128::from(status.st_dev);
-    Identity {
-        device: u64::try_from(device & i128::from(u64::MAX)).unwrap_or(0),
-        inode: u64::from(status.st_ino),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::stat::Mode;
     use std::fs;
     use std::io::Read;
     use std::os::unix::fs::symlink;
