@@ -33,7 +33,7 @@ use super::handle::{Attempt, Order};
 use super::notes::Notes;
 use super::prepare::{NotPrepared, Preparation, Prepared};
 use super::record::Record;
-use super::supervise::{Begun, never_launched, watch};
+use super::supervise::{Begun, appears, watch};
 use super::workspace::Workspace;
 use crate::core::Core;
 use crate::launcher::LaunchError;
@@ -185,7 +185,7 @@ impl Drive {
         drop(notes);
         let request = self.request(&work_item, &workspace);
         metrics::histogram!("helix_agent_prepare_seconds").record(began.elapsed());
-        if let Err(cause) = self.launch(request).await {
+        if let Err(cause) = self.launch(request, &workspace).await {
             return Some((Some(workspace), CommandEnd::infrastructure(cause)));
         }
         let started = Started {
@@ -248,7 +248,11 @@ impl Drive {
         }
     }
 
-    async fn launch(&self, request: LaunchRequest) -> Result<(), InfrastructureCause> {
+    async fn launch(
+        &self,
+        request: LaunchRequest,
+        workspace: &Workspace,
+    ) -> Result<(), InfrastructureCause> {
         // After a crash this mark says that a supervisor may be there.
         self.record
             .mark_launching(self.attempt.directory())
@@ -256,21 +260,13 @@ impl Drive {
                 detail: format!("mark the launch: {error}"),
             })?;
         match self.core.launcher.launch(request).await {
-            Ok(_) => {}
+            Ok(_) => Ok(()),
             // The supervisor may have been started all the same.
-            Err(error @ LaunchError::Lost) if never_launched(&self.attempt) => {
-                return Err(InfrastructureCause::LauncherUnreachable {
-                    detail: crate::error_chain(&error),
-                });
-            }
-            Err(LaunchError::Lost) => {}
-            Err(error) => {
-                return Err(InfrastructureCause::LauncherUnreachable {
-                    detail: crate::error_chain(&error),
-                });
-            }
+            Err(LaunchError::Lost) if appears(&self.attempt, Some(workspace)).await => Ok(()),
+            Err(error) => Err(InfrastructureCause::LauncherUnreachable {
+                detail: crate::error_chain(&error),
+            }),
         }
-        Ok(())
     }
 
     /// Watches a command, new or adopted, to its end.

@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use helix_exec::SpoolReader;
 use helix_model::attempt::{AttemptEvent, AttemptEventKind, AttemptState, Recovery};
@@ -21,16 +21,9 @@ use super::handle::Attempt;
 use super::jobs::Damaged;
 use super::journal::Journal;
 use super::record::Record;
-use super::supervise::never_launched;
+use super::supervise::appears;
 use super::workspace::Workspace;
 use crate::core::Core;
-
-/// How long a supervisor that was asked for may take to appear. Only waited for
-/// when the agent died between asking and hearing the answer.
-const LATE_SUPERVISOR: Duration = Duration::from_secs(2);
-/// The same for one that has begun with the directories, which can be large.
-const BUSY_SUPERVISOR: Duration = Duration::from_secs(15);
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// Takes up everything below the directory of attempts. Must run before the
 /// first new attempt.
@@ -194,22 +187,6 @@ fn state(
             .flatten()
             .map(|(at, kind)| AttemptEvent { at, kind }),
     )
-}
-
-/// Whether there is a supervisor, or what one left.
-async fn appears(attempt: &Attempt, workspace: Option<&Workspace>) -> bool {
-    let began = Instant::now();
-    while never_launched(attempt) {
-        let limit = match workspace {
-            Some(workspace) if workspace.is_handed_over() => BUSY_SUPERVISOR,
-            Some(_) | None => LATE_SUPERVISOR,
-        };
-        if began.elapsed() > limit {
-            return false;
-        }
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
-    }
-    true
 }
 
 fn system_time(time: Option<prost_types::Timestamp>) -> Option<SystemTime> {

@@ -6,7 +6,7 @@
 //! there all the time or came back in the middle.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use helix_exec::Liveness;
 use helix_exec::control::{Notice, StopReason};
@@ -17,10 +17,18 @@ use tokio::sync::mpsc;
 
 use super::command_end::CommandEnd;
 use super::handle::{Attempt, Order};
+use super::workspace::Workspace;
 use crate::launcher::Supervision;
 
 /// Between two looks at a supervisor that runs but does not answer.
 const RECONNECT_AFTER: Duration = Duration::from_millis(50);
+
+/// How long a supervisor that was asked for may take to appear. Only waited for
+/// when agent or launcher died between asking and answering.
+const LATE_SUPERVISOR: Duration = Duration::from_secs(2);
+/// The same for one that has begun with the directories, which can be large.
+const BUSY_SUPERVISOR: Duration = Duration::from_secs(15);
+const LOOK_FOR_IT_AFTER: Duration = Duration::from_millis(20);
 
 /// What is known of a command that was started.
 #[derive(Debug)]
@@ -186,8 +194,24 @@ fn rebooted_since(supervisor: &helix_exec::ProcessIdentity) -> bool {
     helix_exec::ProcessIdentity::of_self().is_ok_and(|own| own.boot_id != supervisor.boot_id)
 }
 
+/// Whether there is a supervisor, or what one left.
+pub(super) async fn appears(attempt: &Attempt, workspace: Option<&Workspace>) -> bool {
+    let began = Instant::now();
+    while never_launched(attempt) {
+        let limit = match workspace {
+            Some(workspace) if workspace.is_handed_over() => BUSY_SUPERVISOR,
+            Some(_) | None => LATE_SUPERVISOR,
+        };
+        if began.elapsed() > limit {
+            return false;
+        }
+        tokio::time::sleep(LOOK_FOR_IT_AFTER).await;
+    }
+    true
+}
+
 /// Whether no supervisor can be there: none answers and none left a status.
-pub(crate) fn never_launched(attempt: &Attempt) -> bool {
+fn never_launched(attempt: &Attempt) -> bool {
     let spool = attempt.spool();
     let unanswered = match Supervision::connect(&spool) {
         Ok(_) => false,
