@@ -21,6 +21,7 @@ use crate::stream::Seen;
 #[derive(Debug)]
 pub struct Agent {
     process: Child,
+    user: Option<u32>,
     directory: TempDir,
     address: SocketAddr,
     environment: Vec<(String, String)>,
@@ -55,11 +56,25 @@ impl Agent {
         tables: &str,
         environment: &[(&str, &str)],
     ) -> Self {
+        let work = directory.path().join("work");
+        Self::start_as(None, directory, &work, top, tables, environment).await
+    }
+
+    /// The same as another user than the test's, who owns what the agent writes to.
+    pub(crate) async fn start_as(
+        user: Option<u32>,
+        directory: TempDir,
+        work: &Path,
+        top: &str,
+        tables: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let root = directory.path().display().to_string();
+        let work = work.display();
         let configuration = format!(
             "{top}\n\
              state_directory = \"{root}/state\"\n\
-             work_directory = \"{root}/work\"\n\
+             work_directory = \"{work}\"\n\
              config_root = \"{root}/config\"\n\
              [listen]\naddress = \"127.0.0.1:0\"\n\
              [monitoring]\naddress = \"127.0.0.1:0\"\n\
@@ -72,8 +87,9 @@ impl Agent {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let process = spawn(directory.path(), &environment);
+        let process = spawn(directory.path(), user, &environment);
         let mut agent = Self {
+            user,
             process,
             directory,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -92,7 +108,7 @@ impl Agent {
     pub async fn kill_and_start_again(&mut self) {
         self.process.kill().await.expect("killed");
         std::fs::remove_file(self.listening_file()).expect("it had written its address");
-        self.process = spawn(self.directory.path(), &self.environment);
+        self.process = spawn(self.directory.path(), self.user, &self.environment);
         self.wait_until_it_listens().await;
     }
 
@@ -112,7 +128,7 @@ impl Agent {
         })
         .await;
         std::fs::remove_file(self.listening_file()).expect("it had written its address");
-        self.process = spawn(self.directory.path(), &self.environment);
+        self.process = spawn(self.directory.path(), self.user, &self.environment);
         self.wait_until_it_listens().await;
     }
 
@@ -124,7 +140,7 @@ impl Agent {
     pub async fn start_again(&mut self) {
         // Left behind by an agent that was killed.
         let _ = std::fs::remove_file(self.listening_file());
-        self.process = spawn(self.directory.path(), &self.environment);
+        self.process = spawn(self.directory.path(), self.user, &self.environment);
         self.wait_until_it_listens().await;
     }
 
@@ -355,13 +371,17 @@ pub async fn until(
     }
 }
 
-fn spawn(directory: &Path, environment: &[(String, String)]) -> Child {
+fn spawn(directory: &Path, user: Option<u32>, environment: &[(String, String)]) -> Child {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(directory.join("agent.log"))
         .expect("a log");
-    Command::new(program("helix-agent"))
+    let mut command = Command::new(program("helix-agent"));
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
+    command
         .args(["run", "--config"])
         .arg(directory.join("agent.toml"))
         .envs(environment.iter().map(|(name, value)| (name, value)))

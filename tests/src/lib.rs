@@ -10,6 +10,7 @@ pub mod archive;
 pub mod disk;
 pub mod guest;
 pub mod http;
+pub mod isolated;
 pub mod item;
 pub mod programs;
 pub mod stream;
