@@ -185,6 +185,22 @@ fn directories_are_searched_by_name_and_no_link_is_followed() {
 }
 
 #[test]
+fn names_that_runners_choose_are_found_as_well() {
+    let directory = directory(&[
+        ("ci/junit.xml", PASSED),
+        ("ci/out.tap", "1..1\nok 1 - t\n"),
+        ("ci/build.xml", FAILED),
+    ]);
+    let output = results(directory.path(), &["ci"]);
+    assert_eq!(output.code, Some(0), "{}", output.error);
+    assert!(
+        output.out.contains("3 tests: 2 passed, 1 skipped; 2 files;"),
+        "{}",
+        output.out
+    );
+}
+
+#[test]
 fn files_reached_twice_count_once() {
     let directory = directory(&[("out/TEST-one.xml", PASSED)]);
     let file = directory.path().join("out/TEST-one.xml");

@@ -39,7 +39,7 @@ mod write;
 mod xml;
 
 pub use discover::{
-    DiscoverError, DiscoverLimits, Discovery, Found, discover, is_result_file_name,
+    DiscoverError, DiscoverLimits, Discovery, FileNames, Found, discover, is_result_file_name,
 };
 pub use fold::{Execution, Fold, FoldedTest, Row, Shape, executions_in_file};
 pub use limits::Limits;

@@ -33,9 +33,11 @@ Exit codes:
 pub(crate) struct ResultsArguments {
     /// Result files, directories, patterns, or `-` for standard input.
     ///
-    /// In a directory, files are taken by name: `*.trx`, `TEST-*.xml`, and names
-    /// that end in `testResults.xml`, `test-results.xml`, `test_results.xml`,
-    /// `junit-results.xml` or `junitresults.xml`. No link is followed there.
+    /// In a directory, files are taken by name: `*.trx`, `*.tap`, `TEST-*.xml`,
+    /// `junit.xml`, `TestResult.xml`, `ctrf-report.json`, and names that end in
+    /// `testResults.xml`, `test-results.xml`, `test_results.xml`, `.junit.xml`,
+    /// `junit-results.xml`, `junitresults.xml` or `.ctrf.json`. No link is
+    /// followed there.
     /// In a pattern `*` and `?` stay within a name, `**` crosses directories,
     /// and `[a-z]` and `{a,b}` choose; quote it, or the shell expands it.
     #[arg(required = true, value_name = "FILE|DIR|PATTERN|-")]

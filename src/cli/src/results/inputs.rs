@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
-use helix_results::{DiscoverLimits, Found, Limits, discover};
+use helix_results::{DiscoverLimits, FileNames, Found, Limits, discover};
 use walkdir::WalkDir;
 
 use super::ResultsError;
@@ -115,7 +115,9 @@ impl Inputs {
         } else {
             path.to_owned()
         };
-        let discovery = match discover(&[&root], &DiscoverLimits::default()) {
+        let mut limits = DiscoverLimits::default();
+        limits.names = FileNames::Common;
+        let discovery = match discover(&[&root], &limits) {
             Ok(discovery) => discovery,
             Err(error) => {
                 let cause = std::error::Error::source(&error);

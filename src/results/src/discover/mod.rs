@@ -35,6 +35,36 @@ pub struct DiscoverLimits {
     pub file_bytes: u64,
     /// Size of all files found in bytes. Default 8 GiB.
     pub total_bytes: u64,
+    /// Which names are taken for those of result files. Default those of Helix.
+    pub names: FileNames,
+}
+
+/// Which names are taken for those of result files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileNames {
+    /// Those that Helix has always looked for, see [`is_result_file_name`].
+    Helix,
+    /// Those, and what test runners call their files unless told otherwise: `junit.xml` and names that end in
+    /// `.junit.xml`, `TestResult.xml`, `*.tap`, and `ctrf-report.json` or names that end in `.ctrf.json`.
+    Common,
+}
+
+impl FileNames {
+    fn fit(self, name: &OsStr) -> bool {
+        const COMMON: [&str; 3] = [".junit.xml", ".tap", ".ctrf.json"];
+        let bytes = name.as_bytes();
+        let is = |whole: &str| bytes.eq_ignore_ascii_case(whole.as_bytes());
+        match self {
+            Self::Helix => is_result_file_name(name),
+            Self::Common => {
+                is_result_file_name(name)
+                    || is("junit.xml")
+                    || is("TestResult.xml")
+                    || is("ctrf-report.json")
+                    || COMMON.iter().any(|suffix| ends_with(bytes, suffix))
+            }
+        }
+    }
 }
 
 impl Default for DiscoverLimits {
@@ -45,6 +75,7 @@ impl Default for DiscoverLimits {
             files: 2_000,
             file_bytes: 2 << 30,
             total_bytes: 8 << 30,
+            names: FileNames::Helix,
         }
     }
 }
@@ -196,6 +227,29 @@ mod tests {
         ] {
             assert!(!is_result_file_name(OsStr::new(name)), "{name}");
         }
+    }
+
+    #[test]
+    fn names_that_runners_choose_are_taken_where_that_is_asked_for() {
+        for name in [
+            "junit.xml",
+            "a.junit.xml",
+            "TestResult.xml",
+            "a.TAP",
+            "ctrf-report.json",
+            "a.ctrf.json",
+        ] {
+            assert!(!FileNames::Helix.fit(OsStr::new(name)), "{name}");
+            assert!(FileNames::Common.fit(OsStr::new(name)), "{name}");
+        }
+        assert!(FileNames::Common.fit(OsStr::new("a.trx")));
+        assert!(!FileNames::Common.fit(OsStr::new("notes.xml")));
+        let root = tempfile::tempdir().expect("directory");
+        fs::write(root.path().join("junit.xml"), "1").expect("file");
+        let mut limits = DiscoverLimits::default();
+        assert!(names(&[root.path()], &limits).is_empty());
+        limits.names = FileNames::Common;
+        assert_eq!(names(&[root.path()], &limits), ["junit.xml"]);
     }
 
     #[test]

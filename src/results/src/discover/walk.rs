@@ -14,7 +14,7 @@ use nix::sys::stat::{FileStat, Mode, fstat};
 use super::beneath::{
     Identity, directory_flags, identity, is_link, open_directory_beneath, open_file,
 };
-use super::{DiscoverError, DiscoverLimits, Discovery, Found, is_result_file_name};
+use super::{DiscoverError, DiscoverLimits, Discovery, Found};
 
 pub(super) struct Walk<'a> {
     limits: &'a DiscoverLimits,
@@ -137,16 +137,16 @@ impl<'a> Walk<'a> {
                 Some(Type::Directory) => {
                     subdirectories.insert(name.to_owned());
                 }
-                Some(Type::File) if is_result_file_name(name) => {
+                Some(Type::File) if self.limits.names.fit(name) => {
                     names.insert(name.to_owned());
                 }
-                Some(Type::Symlink) if is_result_file_name(name) => {
+                Some(Type::Symlink) if self.limits.names.fit(name) => {
                     names.insert(name.to_owned());
                 }
                 Some(_) => {}
                 // Some file systems do not say; opening tells, and fails harmlessly on the wrong kind.
                 None => {
-                    if is_result_file_name(name) {
+                    if self.limits.names.fit(name) {
                         names.insert(name.to_owned());
                     } else {
                         subdirectories.insert(name.to_owned());
