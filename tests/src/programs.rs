@@ -104,7 +104,7 @@ fn cargo(order: &str) -> Command {
     cargo
 }
 
-/// Where the programs lie: one up from this one, in <target>/<profile>.
+/// Where the programs lie: one up from this one, in the directory of the profile.
 fn folder() -> PathBuf {
     let own = std::env::current_exe().expect("this program has a path");
     let folder = own.parent().and_then(Path::parent);
