@@ -24,6 +24,7 @@ pub struct Isolated {
     /// The agent.
     pub agent: Agent,
     launcher: Child,
+    work: PathBuf,
     group: String,
     first_uid: u32,
     slots: u32,
@@ -122,6 +123,7 @@ impl Isolated {
         Some(Self {
             agent,
             launcher,
+            work,
             group,
             first_uid,
             slots,
@@ -172,6 +174,34 @@ impl Isolated {
         let staged = path.with_extension("staged");
         fs::write(&staged, text).expect("written");
         fs::rename(staged, path).expect("named");
+    }
+
+    /// Forgets a moment, whether it came or not.
+    pub fn disarm(&self, point: &str) {
+        let directory = self.agent.directory().join("faults");
+        // One of the two is there at most.
+        let _ = fs::remove_file(directory.join(point));
+        let _ = fs::remove_file(directory.join(format!("{point}.hit")));
+    }
+
+    /// Directories of attempts below the work directory.
+    ///
+    /// # Panics
+    ///
+    /// If the work directory cannot be read.
+    #[must_use]
+    pub fn attempt_directories(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for job in fs::read_dir(&self.work).expect("readable").flatten() {
+            for attempt in fs::read_dir(job.path().join("w"))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                found.push(attempt.path());
+            }
+        }
+        found
     }
 
     /// Whether what was armed has happened.

@@ -36,27 +36,9 @@ fn stored(seen: &Seen) -> Vec<String> {
     names
 }
 
-/// Directories of attempts below the work directory.
-fn attempt_directories(machine: &Isolated) -> Vec<String> {
-    let mut found = Vec::new();
-    for job in fs::read_dir(machine.agent.directory().join("work"))
-        .expect("readable")
-        .flatten()
-    {
-        for attempt in fs::read_dir(job.path().join("w"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            found.push(attempt.path().display().to_string());
-        }
-    }
-    found
-}
-
 async fn all_is_swept(machine: &Isolated) {
     eventually("nothing is left of any work item", async || {
-        match (machine.processes_of_slots(), attempt_directories(machine)) {
+        match (machine.processes_of_slots(), machine.attempt_directories()) {
             (processes, directories) if processes.is_empty() && directories.is_empty() => Ok(()),
             left => Err(left),
         }
