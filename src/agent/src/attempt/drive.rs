@@ -17,6 +17,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use helix_exec::fault;
 use helix_exec::spool::SpoolLimits;
 use helix_exec::{LaunchRequest, OutputStreams, ResourceLimits};
 use helix_model::health::Evidence;
@@ -64,6 +65,7 @@ pub(crate) async fn run(
         orders,
     };
     async move {
+        fault::point("agent-accepted");
         if let Some((workspace, end)) = drive.command(work_item).await {
             drive.conclude(workspace, end).await;
         }
@@ -183,6 +185,7 @@ impl Drive {
         };
         // The supervisor is the next writer of the console.
         drop(notes);
+        fault::point("agent-prepared");
         let request = self.request(&work_item, &workspace);
         metrics::histogram!("helix_agent_prepare_seconds").record(began.elapsed());
         if let Err(cause) = self.launch(request, &workspace).await {
@@ -259,7 +262,10 @@ impl Drive {
             .map_err(|error| InfrastructureCause::DiskFull {
                 detail: format!("mark the launch: {error}"),
             })?;
-        match self.core.launcher.launch(request).await {
+        fault::point("agent-launching");
+        let launched = self.core.launcher.launch(request).await;
+        fault::point("agent-launched");
+        match launched {
             Ok(_) => Ok(()),
             // The supervisor may have been started all the same.
             Err(LaunchError::Lost) if appears(&self.attempt, Some(workspace)).await => Ok(()),
@@ -288,6 +294,7 @@ impl Drive {
                     ..started
                 }));
             }
+            fault::point("agent-started");
             core.note_change();
         };
         watch(
@@ -308,6 +315,7 @@ impl Drive {
         if !self.attempt.journal.has_exited() {
             self.attempt.record(Kind::Exited(end.event()));
         }
+        fault::point("agent-exited");
         metrics::histogram!("helix_agent_command_seconds").record(end.elapsed);
         if let Some(workspace) = &workspace {
             self.regain(workspace, &end).await;
@@ -322,6 +330,7 @@ impl Drive {
             &end,
         )
         .await;
+        fault::point("agent-collected");
         match (&end.ending, collected.failure) {
             // Never run again, so that calling it infrastructure would be wrong; or
             // broken for an earlier reason.
@@ -352,9 +361,11 @@ impl Drive {
             "attempt ended"
         );
         self.attempt.record(terminal);
+        fault::point("agent-decided");
         self.attempt.settle().await;
         metrics::histogram!("helix_agent_collect_seconds").record(began.elapsed());
         self.release(Evidence::of(&end.ending)).await;
+        fault::point("agent-released");
         if let Some(reason) = &judgement.reboot {
             crate::reboot::request(&self.core, reason);
         }
