@@ -194,7 +194,9 @@ fn names_that_runners_choose_are_found_as_well() {
     let output = results(directory.path(), &["ci"]);
     assert_eq!(output.code, Some(0), "{}", output.error);
     assert!(
-        output.out.contains("3 tests: 2 passed, 1 skipped; 2 files;"),
+        output
+            .out
+            .contains("3 tests: 2 passed, 1 skipped; 2 files;"),
         "{}",
         output.out
     );
