@@ -2,7 +2,7 @@
 //!
 //! Start at [`read()`]: it takes bytes, finds out which format they are in, and hands each test case to a [`Sink`]
 //! while it reads. [`Tally`] is the sink that counts; [`Collector`] the one that keeps. [`discover()`] finds result
-//! files below a directory by their names.
+//! files below a directory by their names. [`Reruns`] joins what several files say of one test.
 //!
 //! What holds throughout:
 //!

@@ -3,4 +3,8 @@
 
 mod scene;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| scene::read_and_look("nunit.xml", b"<test-run><test-suite type=\"Assembly\" name=\"a.dll\">", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| scene::read_and_look(
+    "nunit.xml",
+    b"<test-run><test-suite type=\"Assembly\" name=\"a.dll\">",
+    bytes
+));

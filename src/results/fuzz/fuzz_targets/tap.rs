@@ -3,4 +3,8 @@
 
 mod scene;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| scene::read_and_look("out.tap", b"TAP version 14\n", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| scene::read_and_look(
+    "out.tap",
+    b"TAP version 14\n",
+    bytes
+));

@@ -1,51 +1,24 @@
 //! How much memory hostile and huge files take: every allocation of this program is counted.
 //!
 //! A test program of its own, since the counter is for the whole process; the tests in it run one after another.
-#![expect(
-    unsafe_code,
-    reason = "a global allocator is written with unsafe functions; this one only counts"
-)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+mod inputs;
+
 use std::io::Read;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use helix_results::{
     Counts, Limits, Problem, ProblemKind, ReadEnd, ReadError, ReadReport, Sink, TestCase, read,
 };
 
+use crate::counting::{NOW, PEAK};
+use crate::inputs::{Numbered, Repeated};
+
 /// The most that the reading of any file may take here; every file here is larger.
 const BOUND: usize = 4 << 20;
-
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-fn grown(bytes: usize) {
-    let now = NOW.fetch_add(bytes, Relaxed) + bytes;
-    PEAK.fetch_max(now, Relaxed);
-}
-
-// SAFETY: everything is done by the allocator of the system; only sizes are counted.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        grown(layout.size());
-        // SAFETY: the caller keeps the promises that this function asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller keeps the promises that this function asks for.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// What came of a file, without keeping it.
 #[derive(Default)]
@@ -96,64 +69,6 @@ fn bounded(input: &mut dyn Read, limits: &Limits) -> (Result<ReadReport, ReadErr
         seen.problems
     );
     (result, seen)
-}
-
-/// A head, one text again and again, and a tail: files of any size that exist nowhere.
-struct Repeated<'t> {
-    head: &'t [u8],
-    unit: &'t [u8],
-    times: u64,
-    tail: &'t [u8],
-    at: usize,
-}
-
-impl<'t> Repeated<'t> {
-    fn new(head: &'t str, unit: &'t str, times: u64, tail: &'t str) -> Self {
-        Self {
-            head: head.as_bytes(),
-            unit: unit.as_bytes(),
-            times,
-            tail: tail.as_bytes(),
-            at: 0,
-        }
-    }
-
-    /// So that it holds `bytes` in all.
-    fn sized(head: &'t str, unit: &'t str, bytes: usize, tail: &'t str) -> Self {
-        let times = u64::try_from(bytes / unit.len()).expect("a size");
-        Self::new(head, unit, times, tail)
-    }
-}
-
-impl Read for Repeated<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let mut given = 0;
-        while given < buffer.len() {
-            if !self.head.is_empty() {
-                let count = self.head.read(&mut buffer[given..])?;
-                given += count;
-                continue;
-            }
-            if self.times > 0 {
-                let rest = &self.unit[self.at..];
-                let count = rest.len().min(buffer.len() - given);
-                buffer[given..given + count].copy_from_slice(&rest[..count]);
-                given += count;
-                self.at += count;
-                if self.at == self.unit.len() {
-                    self.at = 0;
-                    self.times -= 1;
-                }
-                continue;
-            }
-            let count = self.tail.read(&mut buffer[given..])?;
-            given += count;
-            if count == 0 {
-                break;
-            }
-        }
-        Ok(given)
-    }
 }
 
 const ENDLESS: u64 = u64::MAX;
@@ -473,28 +388,6 @@ fn endless_files_end_at_the_limits() {
         let mut input = Repeated::new("", unit, ENDLESS, "");
         let (result, _) = bounded(&mut input, &limits);
         assert!(result.is_err(), "{unit:?}: {result:?}");
-    }
-}
-
-/// Names that are all different, so that whatever remembers names is filled.
-struct Numbered<F: FnMut(u64) -> String> {
-    make: F,
-    number: u64,
-    pending: Vec<u8>,
-    at: usize,
-}
-
-impl<F: FnMut(u64) -> String> Read for Numbered<F> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.at == self.pending.len() {
-            self.pending = (self.make)(self.number).into_bytes();
-            self.number += 1;
-            self.at = 0;
-        }
-        let count = buffer.len().min(self.pending.len() - self.at);
-        buffer[..count].copy_from_slice(&self.pending[self.at..self.at + count]);
-        self.at += count;
-        Ok(count)
     }
 }
 
