@@ -28,18 +28,22 @@ const MAX_PROBLEMS: usize = 8;
 
 /// What a change of hands has come to.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Transferred {
     /// Files and directories whose owner was changed.
     pub changed: u64,
-    /// Those that belonged to neither party, or could not be changed, and stay as they are.
-    pub left: u64,
+    /// Those that belong to neither party, or lie in another file system, and were left alone on
+    /// purpose: a hard link to a stranger's file is in nobody's way.
+    pub strangers: u64,
+    /// Times that something should have changed hands, or been looked into, and could not be.
+    pub failed: u64,
     /// The first few of what went wrong, in words that name the file's own name, not its path.
     pub problems: Vec<String>,
 }
 
 impl Transferred {
     fn problem(&mut self, operation: &str, name: &CStr, errno: Errno) {
-        self.left += 1;
+        self.failed += 1;
         if self.problems.len() < MAX_PROBLEMS {
             let name = name.to_string_lossy();
             self.problems
@@ -50,7 +54,8 @@ impl Transferred {
     /// This and another, as one.
     pub(crate) fn add(&mut self, other: Self) {
         self.changed += other.changed;
-        self.left += other.left;
+        self.strangers += other.strangers;
+        self.failed += other.failed;
         let room = MAX_PROBLEMS.saturating_sub(self.problems.len());
         self.problems.extend(other.problems.into_iter().take(room));
     }
@@ -160,7 +165,7 @@ impl Walk<'_> {
         };
         let stat = match fstat(&thing) {
             Ok(stat) if stat.st_dev == self.device => stat,
-            Ok(_) => return self.transferred.left += 1,
+            Ok(_) => return self.transferred.strangers += 1,
             Err(errno) => return self.transferred.problem("look at", name, errno),
         };
         self.take(thing.as_fd(), &stat, name);
@@ -178,7 +183,7 @@ impl Walk<'_> {
         let Change { from, to, modes } = self.change;
         if !from.contains(&Uid::from_raw(stat.st_uid)) {
             if stat.st_uid != to.0.as_raw() {
-                self.transferred.left += 1;
+                self.transferred.strangers += 1;
             }
             return;
         }
@@ -331,7 +336,11 @@ mod tests {
         assert_eq!(owner(&stranger.path().join("secret")), 0);
         assert_eq!(owner(&stranger.path().join("theirs")), FROM);
         // The stranger's file, and the two links that this test has made as root.
-        assert_eq!(transferred.left, 3, "{transferred:?}");
+        assert_eq!(
+            (transferred.strangers, transferred.failed),
+            (3, 0),
+            "{transferred:?}"
+        );
     }
 
     #[test]
@@ -351,7 +360,7 @@ mod tests {
             fs::set_permissions(&directory, fs::Permissions::from_mode(0o0)).unwrap();
             let transferred = run(&top, modes);
             assert_eq!(
-                (transferred.changed, transferred.left),
+                (transferred.changed, transferred.failed),
                 (3, 0),
                 "{transferred:?}"
             );
@@ -381,7 +390,8 @@ mod tests {
         }
         let transferred = run(&top, Modes::Regain);
         assert_eq!(transferred.changed, depth as u64 + 1, "{transferred:?}");
-        assert_eq!((transferred.left, transferred.problems.len()), (0, 0));
+        assert_eq!((transferred.strangers, transferred.failed), (0, 0));
+        assert_eq!(transferred.problems, Vec::<String>::new());
         assert_eq!(owner(&top.path().join(".too-deep-1")), TO);
     }
 
@@ -400,10 +410,10 @@ mod tests {
             return;
         }
         let kept = run(&top, Modes::Keep);
-        assert_eq!(kept.left, 1, "{kept:?}");
+        assert_eq!(kept.failed, 1, "{kept:?}");
         give(top.path(), FROM);
         let regained = run(&top, Modes::Regain);
-        assert_eq!((regained.changed, regained.left), (2, 0), "{regained:?}");
+        assert_eq!((regained.changed, regained.failed), (2, 0), "{regained:?}");
         assert_eq!(owner(&file), TO);
     }
 }

@@ -87,7 +87,7 @@ impl CommandEnd {
             ended
                 .given_back
                 .as_ref()
-                .is_none_or(|given_back| given_back.left == 0)
+                .is_none_or(|given_back| given_back.failed == 0)
         })
     }
 
@@ -118,8 +118,8 @@ impl CommandEnd {
             leftovers_total: ended.leftovers_total,
             survivors: ended.survivors.iter().map(process).collect(),
             files_left: ended.given_back.as_ref().and_then(|given_back| {
-                (given_back.left > 0).then(|| FilesLeft {
-                    count: given_back.left,
+                (given_back.failed > 0).then(|| FilesLeft {
+                    count: given_back.failed,
                     problems: given_back.problems.clone(),
                 })
             }),
@@ -287,6 +287,7 @@ mod tests {
         let mut ended = Ended {
             supervisor: ProcessIdentity::of_self().expect("a process"),
             command: None,
+            run_as: None,
             ending,
             wait_status: None,
             started_at: UnixNanos::now(),
@@ -368,7 +369,8 @@ mod tests {
         let end = ended(Spooled::Exited { code: 0 }, |ended| {
             ended.given_back = Some(helix_exec::ownership::Transferred {
                 changed: 5,
-                left: 2,
+                strangers: 1,
+                failed: 2,
                 problems: vec!["open `x`: gone".to_owned()],
             });
         });

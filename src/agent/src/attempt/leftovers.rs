@@ -146,11 +146,10 @@ pub(super) async fn take_back(
         let asked = launcher.reclaim(directories(attempt));
         let error = match tokio::time::timeout_at(give_up_at, asked).await {
             Err(_) => return Err(TakeBackError::NoAnswer { limit }),
-            Ok(Ok(transferred)) if transferred.left > 0 => {
-                // Such as a hard link to a stranger's file, which is in nobody's way.
+            Ok(Ok(transferred)) if transferred.failed > 0 => {
                 tracing::warn!(
                     path = %attempt.display(),
-                    left = transferred.left,
+                    left = transferred.failed,
                     problems = transferred.problems.join(", "),
                     "files of a work item stay with another user"
                 );
@@ -166,7 +165,7 @@ pub(super) async fn take_back(
         let is_passing = match &error {
             LaunchError::Unreachable { .. }
             | LaunchError::Lost
-            | LaunchError::Refused(Refusal::Full { .. }) => true,
+            | LaunchError::Refused(Refusal::Full { .. } | Refusal::InUse { .. }) => true,
             LaunchError::Refused(_) | LaunchError::NotIsolated { .. } | LaunchError::Encode(_) => {
                 false
             }

@@ -51,7 +51,7 @@ impl Begun {
         let pid = ended.command.and_then(|pid| u32::try_from(pid.0).ok());
         Self {
             pid: pid.unwrap_or_default(),
-            run_as: None,
+            run_as: ended.run_as.clone(),
         }
     }
 }

@@ -57,6 +57,10 @@ impl Ground {
                 "no users are configured: work items run as the user of the launcher",
             ),
         }
+        let client = (
+            Uid::from_raw(config.client_uid),
+            users::client_group(config.client_uid),
+        );
         let hierarchy = match Hierarchy::prepare(&config.control_groups, config.weights) {
             Ok(hierarchy) => hierarchy.ok_or_else(|| "no control groups are configured".to_owned()),
             Err(problem) => Err(problem),
@@ -81,15 +85,12 @@ impl Ground {
                     LauncherError::new(format!("use `{}`", directory.display()), error)
                 })?;
                 let most = config.maxima.supervisors;
-                Some(Slots::new(directory, users, hierarchy, most))
+                Some(Slots::new(directory, users, hierarchy, most, client))
             }
         };
         isolation.slots = slots.as_ref().filter(|_| has_users).map(Slots::count);
         Ok(Self {
-            client: (
-                Uid::from_raw(config.client_uid),
-                users::client_group(config.client_uid),
-            ),
+            client,
             slots,
             namespaces,
             maxima: config.maxima.resources,

@@ -28,9 +28,9 @@ pub enum Request {
         /// Chosen by the client; comes back in the reply.
         number: u64,
     },
-    /// Give back what a command left behind whose supervisor was killed: end what still runs in
-    /// slots that nobody holds, and make the directories the client's again. Not for a command
-    /// whose supervisor lives.
+    /// Give back what a command left behind whose supervisor was killed: end what still runs as
+    /// the user that has the directories, and make them the client's again. Refused with
+    /// [`Refusal::InUse`] while a supervisor holds that user's slot.
     Reclaim {
         /// Chosen by the client; comes back in the reply.
         number: u64,
@@ -101,6 +101,13 @@ pub enum Refusal {
         running: usize,
         /// Supervisors allowed.
         limit: usize,
+    },
+    /// Directories that are to be given back belong to the user of a slot that a supervisor holds:
+    /// that of their own command, or one that has the slot now.
+    #[error("the user of slot {slot} has the directories, and a supervisor that lives")]
+    InUse {
+        /// Place in the launcher's pool, from 0.
+        slot: u32,
     },
     /// The supervisor could not be set up.
     #[error("supervisor failed to {step}: {message}")]

@@ -14,6 +14,7 @@ mod policy;
 pub mod program;
 mod serve;
 mod slots;
+mod stay;
 mod users;
 
 pub use config::{Config, ControlGroups, Maxima, Pool, Roots, Users, View, Weights};
@@ -22,7 +23,8 @@ pub use isolation::{Isolation, Measure, Missing};
 pub use message::{Refusal, Reply, Request};
 pub(crate) use place::Place;
 pub(crate) use policy::Places;
-pub(crate) use slots::Slot;
+pub(crate) use slots::{Slot, Vacancy};
+pub(crate) use stay::{OpenStay, Stay, owned_by};
 pub(crate) use users::SlotUser;
 
 use std::io;

@@ -7,6 +7,7 @@ use super::ground::Ground;
 use super::isolation::Measure;
 use super::message::Refusal;
 use super::place::Place;
+use super::stay::Stay;
 use crate::os_text::OsText;
 use crate::request::{
     Directories, LaunchRequest, Limits, MAX_NEEDLE_BYTES, MAX_NEEDLES, Network, ResourceLimits,
@@ -18,8 +19,8 @@ use crate::spool::SpoolLimits;
 pub(crate) struct Places {
     pub(crate) spool: Place,
     pub(crate) work: Place,
-    /// The parent of the directories that change hands.
-    pub(crate) parent: Option<Place>,
+    /// The directories that change hands.
+    pub(crate) stay: Option<Stay>,
 }
 
 /// Checks a request against sense, configuration, and what the machine offers.
@@ -43,11 +44,15 @@ pub(super) fn check(
             "cannot be kept away from a command here",
         ));
     }
-    let parent = request.directories.as_ref();
+    let stay = match &request.directories {
+        None => None,
+        Some(directories) => Some(Stay {
+            parent: check_directories(directories, config)?,
+            names: directories.names.clone(),
+        }),
+    };
     Ok(Places {
-        parent: parent
-            .map(|directories| check_directories(directories, config))
-            .transpose()?,
+        stay,
         spool: Place::new("spool", request.spool.as_path(), &config.spool_roots)?,
         work: Place::new(
             "working_directory",
@@ -277,7 +282,7 @@ mod tests {
         check(&good()).unwrap();
         let mut request = good();
         request.directories = Some(directories());
-        assert!(check(&request).unwrap().parent.is_some());
+        assert!(check(&request).unwrap().stay.is_some());
     }
 
     #[test]

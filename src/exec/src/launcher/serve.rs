@@ -11,6 +11,7 @@ use super::ground::Ground;
 use super::message::{Refusal, Reply, Request};
 use super::nursery::{Ended, Nursery, Side};
 use super::policy;
+use super::stay::Stay;
 use super::{LauncherError, Socket};
 use crate::fault;
 use crate::frame::{self, Decoder, MAX_LAUNCHER_FRAME};
@@ -200,9 +201,11 @@ impl Launcher<'_> {
         directories: Directories,
     ) -> Result<Side<()>, Refusal> {
         let parent = policy::check_directories(&directories, self.config)?;
-        self.employ(client, number, |_| Job::Reclaim {
-            parent,
-            names: directories.names,
+        self.employ(client, number, |_| {
+            Job::Reclaim(Stay {
+                parent,
+                names: directories.names,
+            })
         })
     }
 

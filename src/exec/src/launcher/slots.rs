@@ -2,8 +2,9 @@
 //!
 //! A slot is held by a lock on a file, which the kernel takes back when the holder dies. So nobody
 //! has to remember who holds what: not the launcher, which may be restarted, and not the holder,
-//! which may be killed. The file says whether its last holder has left the slot empty; one that has
-//! not is emptied by the next before anything else happens in it.
+//! which may be killed. The file says whether its last holder has left the slot empty, and which
+//! directories it had; what a killed one has left is ended and given back by the next before
+//! anything else happens in the slot.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -14,11 +15,14 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use nix::unistd::Uid;
+use nix::unistd::{Gid, Uid};
 
 use super::message::Refusal;
+use super::stay::Stay;
 use super::users::SlotUser;
 use crate::control_group::{Group, Hierarchy};
+use crate::frame::MAX_LAUNCHER_FRAME;
+use crate::ownership::{Modes, Transferred};
 use crate::request::ResourceLimits;
 use crate::sys;
 
@@ -31,6 +35,9 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 const IN_USE: u8 = b'1';
 const EMPTY: u8 = b'0';
 
+/// Most bytes of a slot's file that are read: more than a request can make it.
+const MAX_RECORD: u64 = MAX_LAUNCHER_FRAME as u64;
+
 /// All slots of a launcher.
 #[derive(Debug)]
 pub(crate) struct Slots {
@@ -38,6 +45,8 @@ pub(crate) struct Slots {
     users: Option<Vec<SlotUser>>,
     hierarchy: Option<Hierarchy>,
     count: u32,
+    /// Who gets back what a holder has left.
+    client: (Uid, Gid),
 }
 
 /// A slot that this process holds.
@@ -50,6 +59,28 @@ pub(crate) struct Slot<'a> {
     lock: Flock<File>,
 }
 
+type TakenOver = (Flock<File>, Option<(Stay, Transferred)>);
+
+/// What is known of who still runs in a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vacancy {
+    /// Nobody does.
+    Empty,
+    /// Somebody may: what cannot be killed, or was not to be seen.
+    Uncertain,
+}
+
+/// Slots that stay empty, and are nobody's, while this is there.
+#[derive(Debug)]
+pub(crate) struct Vacated {
+    /// Their users.
+    pub(crate) users: Vec<Uid>,
+    /// What their last holders had left, which is the client's again.
+    pub(crate) brought_back: Vec<(Stay, Transferred)>,
+    /// Given up when this is dropped.
+    _locks: Vec<Flock<File>>,
+}
+
 impl Slots {
     /// Slots for these users, or so many of them without users.
     pub(super) fn new(
@@ -57,6 +88,7 @@ impl Slots {
         users: Option<Vec<SlotUser>>,
         hierarchy: Option<Hierarchy>,
         most: usize,
+        client: (Uid, Gid),
     ) -> Self {
         let count = users.as_ref().map_or(most, |users| users.len().min(most));
         Self {
@@ -64,6 +96,7 @@ impl Slots {
             users,
             hierarchy,
             count: u32::try_from(count).unwrap_or(u32::MAX),
+            client,
         }
     }
 
@@ -84,11 +117,7 @@ impl Slots {
             }
         }
         Err(match problem {
-            Some((number, error)) => Refusal::Failed {
-                step: format!("take slot {number}"),
-                errno: error.raw_os_error().unwrap_or(0),
-                message: error.to_string(),
-            },
+            Some((number, error)) => failed(number, &error),
             None => Refusal::Full {
                 running: self.count as usize,
                 limit: self.count as usize,
@@ -108,35 +137,61 @@ impl Slots {
         }
     }
 
-    /// Empties the slots that nobody holds and that were not left empty.
-    pub(crate) fn empty_abandoned(&self) -> io::Result<()> {
-        for number in 0..self.count {
-            if let Some(mut lock) = self.lock(number, OFlag::empty())?
-                && was_left(&lock)?
+    /// Takes those slots whose users or groups are among the owners, and empties them: nothing
+    /// runs as their users before the guard is dropped. Refused when somebody holds one of them.
+    pub(crate) fn vacate(&self, owners: &[(Uid, Gid)]) -> Result<Vacated, Refusal> {
+        let mut vacated = Vacated {
+            users: Vec::new(),
+            brought_back: Vec::new(),
+            _locks: Vec::new(),
+        };
+        for (number, user) in (0..self.count).zip(self.users.iter().flatten()) {
+            if !owners
+                .iter()
+                .any(|(uid, gid)| *uid == user.uid || *gid == user.gid)
             {
-                self.empty(number)?;
-                lock.rewind()?;
-                lock.write_all(&[EMPTY])?;
+                continue;
+            }
+            match self.take_over(number) {
+                Ok(Some((lock, brought_back))) => {
+                    vacated.users.push(user.uid);
+                    vacated.brought_back.extend(brought_back);
+                    vacated._locks.push(lock);
+                }
+                Ok(None) => return Err(Refusal::InUse { slot: number }),
+                Err(error) => return Err(failed(number, &error)),
             }
         }
-        Ok(())
+        Ok(vacated)
     }
 
-    /// All users that commands run as.
-    pub(crate) fn uids(&self) -> Vec<Uid> {
-        let users = self.users.iter().flatten();
-        users.map(|user| user.uid).collect()
+    /// The lock of a slot in which nothing runs, and what its last holder had left; `None` when
+    /// somebody has it.
+    fn take_over(&self, number: u32) -> io::Result<Option<TakenOver>> {
+        let Some(lock) = self.lock(number, OFlag::O_CREAT)? else {
+            return Ok(None);
+        };
+        let mut brought_back = None;
+        if was_left(&lock)? {
+            let stay = recorded(&lock);
+            self.empty(number)?;
+            if let Some((stay, user)) = stay.zip(self.user(number))
+                && let Ok(open) = stay.open(self.client.0)
+            {
+                // What is gone, or somebody else's by now, is in nobody's way.
+                let transferred = open.give_back(&[user.uid], self.client, Modes::Regain);
+                brought_back = Some((stay, transferred));
+            }
+        }
+        record(&lock, EMPTY, None)?;
+        Ok(Some((lock, brought_back)))
     }
 
     fn take(&self, number: u32, limits: &ResourceLimits) -> io::Result<Option<Slot<'_>>> {
-        let Some(mut lock) = self.lock(number, OFlag::O_CREAT)? else {
+        let Some((lock, _)) = self.take_over(number)? else {
             return Ok(None);
         };
-        if was_left(&lock)? {
-            self.empty(number)?;
-        }
-        lock.rewind()?;
-        lock.write_all(&[IN_USE])?;
+        record(&lock, IN_USE, None)?;
         let group = self.group(number, limits)?;
         Ok(Some(Slot {
             number,
@@ -208,14 +263,18 @@ impl Slots {
 }
 
 impl Slot<'_> {
-    /// Gives the slot back, empty.
-    pub(crate) fn release(mut self) {
+    /// Gives the slot back. One that is not known to be empty is emptied by its next holder.
+    pub(crate) fn release(mut self, vacancy: Vacancy) {
         drop(self.group.take());
-        // Not written means not left: the next holder looks for itself.
-        let _ = self
-            .lock
-            .rewind()
-            .and_then(|()| self.lock.write_all(&[EMPTY]));
+        if vacancy == Vacancy::Empty {
+            // Not written means not left: the next holder looks for itself.
+            let _ = record(&self.lock, EMPTY, None);
+        }
+    }
+
+    /// Puts the directories on record that are to be the user's, before they are.
+    pub(crate) fn expect(&self, stay: &Stay) -> io::Result<()> {
+        record(&self.lock, IN_USE, Some(stay))
     }
 
     /// Has the group made anew for the next holder, so that its counters begin at zero.
@@ -230,6 +289,33 @@ impl Slot<'_> {
     pub(crate) fn group_name_in_log(&self) -> Option<std::path::PathBuf> {
         Some(self.hierarchy?.name_in_log(self.number))
     }
+}
+
+fn failed(number: u32, error: &io::Error) -> Refusal {
+    Refusal::Failed {
+        step: format!("take slot {number}"),
+        errno: error.raw_os_error().unwrap_or(0),
+        message: error.to_string(),
+    }
+}
+
+/// Writes the file of a slot.
+fn record(mut lock: &File, state: u8, stay: Option<&Stay>) -> io::Result<()> {
+    let mut bytes = vec![state];
+    if let Some(stay) = stay {
+        serde_json::to_writer(&mut bytes, stay)?;
+    }
+    lock.rewind()?;
+    lock.write_all(&bytes)?;
+    lock.set_len(bytes.len() as u64)
+}
+
+/// The directories in the file of a slot; `None` when there are none, or none that make sense.
+fn recorded(mut lock: &File) -> Option<Stay> {
+    let mut bytes = Vec::new();
+    lock.rewind().ok()?;
+    lock.take(MAX_RECORD).read_to_end(&mut bytes).ok()?;
+    serde_json::from_slice(bytes.get(1..)?).ok()
 }
 
 /// Whether the last holder of a slot is not known to have left it empty.

@@ -54,6 +54,9 @@ pub struct Ended {
     pub supervisor: ProcessIdentity,
     /// The command; `None` when it was never started.
     pub command: Option<ProcessId>,
+    /// The user that it ran as, or was to; `None` when that is the supervisor's own.
+    #[serde(default)]
+    pub run_as: Option<RunAs>,
     /// What ended it.
     pub ending: Ending,
     /// What the kernel said about the command itself, whatever ended it: a command that exits 0

@@ -10,7 +10,7 @@ use super::command::Bounds;
 use super::hand_over::HandedOver;
 use super::{Assignment, SetUpError};
 use crate::control_group::{Counters, Group, MemoryWatch};
-use crate::launcher::{Ground, Measure, Slot};
+use crate::launcher::{Ground, Measure, Slot, Vacancy};
 use crate::ownership::Transferred;
 use crate::request::ResourceLimits;
 use crate::spool::status::{
@@ -65,10 +65,11 @@ pub(super) struct Counted {
 }
 
 /// Processes of the command's user that were no part of its tree.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Strays {
     pub(super) ended: Vec<ProcessEntry>,
     pub(super) survivors: Vec<ProcessEntry>,
+    pub(super) vacancy: Vacancy,
 }
 
 impl<'a> Berth<'a> {
@@ -92,15 +93,19 @@ impl<'a> Berth<'a> {
                 .and_then(|_| LogPlace::end()),
             slot,
         };
-        if let (Some(user), Some(directories), Some(parent)) = (
-            berth.slot.as_ref().and_then(|slot| slot.user),
-            &request.directories,
-            &assignment.places.parent,
-        ) {
-            match HandedOver::new(parent, directories, ground, user) {
+        if let Some(slot) = &berth.slot
+            && let (Some(user), Some(stay)) = (slot.user, &assignment.places.stay)
+        {
+            let directories = request.directories.as_ref();
+            let temporary = directories.and_then(|all| all.temporary.as_ref());
+            let handed_over = slot
+                .expect(stay)
+                .map_err(|error| SetUpError::new("record the directories", error))
+                .and_then(|()| HandedOver::new(stay, temporary, ground, user));
+            match handed_over {
                 Ok(handed_over) => berth.handed_over = Some(handed_over),
                 Err(error) => {
-                    berth.leave(GroupState::Clean);
+                    berth.leave(GroupState::Clean, Vacancy::Empty);
                     return Err(error);
                 }
             }
@@ -136,20 +141,30 @@ impl<'a> Berth<'a> {
     /// Ends what the command's user runs outside of the command's tree: started for it by somebody
     /// else, as by a service manager or a timer.
     pub(super) fn end_strays(&self) -> Strays {
-        let mut strays = Strays::default();
+        let mut strays = Strays {
+            ended: Vec::new(),
+            survivors: Vec::new(),
+            vacancy: Vacancy::Empty,
+        };
         let Some(user) = self.slot.as_ref().and_then(|slot| slot.user) else {
             return strays;
         };
         let may_have = |signal| sys::signal_all_of(user.uid, user.gid, signal).unwrap_or(true);
-        let living = || sys::processes_of(user.uid).unwrap_or_default();
         if !may_have(None) {
             return strays;
         }
-        strays.ended = living();
+        strays.ended = sys::processes_of(user.uid).unwrap_or_default();
         let give_up_at = sys::clock() + STRAYS_LIMIT;
         while may_have(Some(Signal::SIGKILL)) {
-            strays.survivors = living();
-            if strays.survivors.is_empty() || sys::clock() >= give_up_at {
+            // Those that have died and were not collected yet are in nobody's way.
+            let living = sys::processes_of(user.uid);
+            let is_empty = living.as_ref().is_ok_and(Vec::is_empty);
+            strays.survivors = living.unwrap_or_default();
+            if is_empty {
+                return strays;
+            }
+            if sys::clock() >= give_up_at {
+                strays.vacancy = Vacancy::Uncertain;
                 return strays;
             }
             std::thread::sleep(LOOK_AGAIN_AFTER);
@@ -159,7 +174,7 @@ impl<'a> Berth<'a> {
     }
 
     /// Gives directories and slot back. A group in which somebody was killed is not used again.
-    pub(super) fn leave(self, group: GroupState) -> Departure {
+    pub(super) fn leave(self, group: GroupState, vacancy: Vacancy) -> Departure {
         let ground = self.ground;
         let given_back = self.handed_over.map(|all| all.give_back(ground));
         let Some(mut slot) = self.slot else {
@@ -182,7 +197,7 @@ impl<'a> Berth<'a> {
         if keeps_its_peak || is_burdened || group == GroupState::Killed {
             slot.discard_group();
         }
-        slot.release();
+        slot.release(vacancy);
         Departure {
             given_back,
             counted,

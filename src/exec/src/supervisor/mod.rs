@@ -33,8 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::frame::MAX_LAUNCHER_FRAME;
 use crate::identity::ProcessIdentity;
-use crate::launcher::{Place, Places, Refusal};
-use crate::os_text::OsText;
+use crate::launcher::{Places, Refusal, Stay};
 use crate::ownership::Transferred;
 use crate::request::LaunchRequest;
 use crate::spool::SpoolError;
@@ -51,12 +50,7 @@ pub(crate) enum Job {
     /// Run a command to its end.
     Supervise(Box<Assignment>),
     /// Bring back what a supervisor has left that was killed.
-    Reclaim {
-        /// The parent of the directories.
-        parent: Place,
-        /// Their names.
-        names: Vec<OsText>,
-    },
+    Reclaim(Stay),
 }
 
 /// A command to be run.

@@ -21,7 +21,7 @@ use crate::control::{Order, StopReason};
 use crate::fault;
 use crate::frame::{self, MAX_CONTROL_FRAME};
 use crate::identity::ProcessIdentity;
-use crate::launcher::Ground;
+use crate::launcher::{Ground, Vacancy};
 use crate::mask::Masker;
 use crate::spool::status::{
     Ended, Ending, Launched, ListedProcess, MAX_LISTED, OutOfMemory, OutputTotals, WaitStatus,
@@ -44,12 +44,10 @@ pub(crate) fn run(mut launcher: UnixStream, ground: &Ground) -> ! {
         (Ok(spare), Job::Supervise(assignment)) => {
             supervise(&mut launcher, ground, spare, *assignment)
         }
-        (Ok(_), Job::Reclaim { parent, names }) => {
-            reclaim(&parent, &names, ground).map(|transferred| {
-                tell(&mut launcher, &SetUp::Reclaimed(transferred));
-                0
-            })
-        }
+        (Ok(_), Job::Reclaim(stay)) => reclaim(&stay, ground).map(|transferred| {
+            tell(&mut launcher, &SetUp::Reclaimed(transferred));
+            0
+        }),
     };
     match done {
         Ok(code) => sys::exit_now(code),
@@ -75,7 +73,7 @@ fn supervise(
     let post = match take_post(&assignment) {
         Ok(post) => post,
         Err(error) => {
-            berth.leave(GroupState::Clean);
+            berth.leave(GroupState::Clean, Vacancy::Empty);
             return Err(error);
         }
     };
@@ -107,7 +105,9 @@ fn supervise(
                 None => text,
             };
             let mut ended = start.ended(could_not_start(&failure, &program, mask), &spool);
-            ended.given_back = berth.leave(GroupState::Clean).given_back;
+            ended.run_as = berth.run_as();
+            let departure = berth.leave(GroupState::Clean, Vacancy::Empty);
+            ended.given_back = departure.given_back;
             ended
         }
         Ok(running) => {
@@ -198,6 +198,7 @@ impl Start {
         Ended {
             supervisor: self.identity,
             command: None,
+            run_as: None,
             ending,
             wait_status: None,
             started_at: self.started_at,
@@ -269,11 +270,18 @@ impl Supervision<'_> {
             wait_status,
             Some(WaitStatus::Signalled { signal, .. }) if signal == Signal::SIGKILL as i32
         );
-        let departure = self.berth.leave(if self.has_killed || was_killed {
+        ended.run_as = self.berth.run_as();
+        let group = if self.has_killed || was_killed {
             GroupState::Killed
         } else {
             GroupState::Clean
-        });
+        };
+        let vacancy = if self.survivors.is_empty() {
+            strays.vacancy
+        } else {
+            Vacancy::Uncertain
+        };
+        let departure = self.berth.leave(group, vacancy);
         fault::point("supervisor-given-back");
         ended.given_back = departure.given_back;
         ended.command = Some(command);

@@ -151,7 +151,7 @@ impl Isolated {
         }
     }
 
-    fn ask(&mut self, request: &Request) -> Reply {
+    pub(crate) fn ask(&mut self, request: &Request) -> Reply {
         frame::write(
             &mut self.launcher.connection,
             request,

@@ -367,7 +367,7 @@ fn killed_supervisor_leaves_nobody_behind_and_its_directories_can_be_had_back() 
     let transferred = launcher.reclaim(directories);
     assert!(transferred.changed >= 4, "{transferred:?}");
     assert_eq!(
-        (transferred.left, transferred.problems.len()),
+        (transferred.strangers, transferred.failed),
         (0, 0),
         "{transferred:?}"
     );
@@ -399,7 +399,7 @@ fn new_launcher_ends_what_killed_supervisors_of_the_last_one_left() {
     assert!(is_alive(daemon), "nobody was there to kill it");
     launcher.start_again();
     until("the daemon is gone", || (!is_alive(daemon)).then_some(()));
-    assert_eq!(launcher.reclaim(directories).left, 0);
+    assert_eq!(launcher.reclaim(directories).failed, 0);
     // Who still has a supervisor is left alone, and its slot with it.
     let (ended, log) = launcher.run_shell("id -u");
     assert_eq!(ended.ending, Ending::Exited { code: 0 });
@@ -496,4 +496,78 @@ fn missing_control_groups_are_told_with_the_reason() {
         launcher.reply(),
         Reply::Described { number: 5, .. }
     ));
+}
+
+#[test]
+fn directories_of_a_command_that_is_looked_after_are_not_brought_back() {
+    let Some(mut launcher) = Isolated::start() else {
+        return;
+    };
+    let (request, directories) = request_for(&mut launcher);
+    let work = request.working_directory.as_path().to_owned();
+    let attempt = launcher.launch(request);
+    attempt.wait_for_log("there");
+    let reply = launcher.ask(&Request::Reclaim {
+        number: 98,
+        directories: directories.clone(),
+    });
+    let refused = Reply::Refused {
+        number: 98,
+        refusal: Refusal::InUse { slot: 0 },
+    };
+    assert_eq!(reply, refused);
+    assert_eq!(work.metadata().unwrap().uid(), launcher.uid(0));
+    attempt.stop(
+        helix_exec::control::StopReason::Cancel,
+        std::time::Duration::ZERO,
+    );
+    let ended = attempt.wait();
+    assert_eq!(ended.run_as.unwrap().uid, launcher.uid(0));
+    assert_eq!(launcher.reclaim(directories).changed, 0);
+}
+
+#[test]
+fn next_command_of_a_user_finds_the_last_ones_directories_closed_though_it_was_cut_off() {
+    let Some(mut launcher) = Isolated::start() else {
+        return;
+    };
+    let (request, directories) = request_for(&mut launcher);
+    let work = request.working_directory.as_path().to_owned();
+    let attempt = launcher.launch(request);
+    attempt.wait_for_log("there");
+    kill(Pid::from_raw(attempt.supervisor.pid.0), Signal::SIGKILL).unwrap();
+    until("the supervisor is gone", || {
+        (!is_alive(attempt.supervisor.pid.0)).then_some(())
+    });
+    let line = format!("id -u; ls {}", work.display());
+    let (ended, log) = launcher.run_shell(&line);
+    assert!(log.contains(&format!("\n{}\n", launcher.uid(0))), "{log}");
+    assert!(log.contains("Permission denied"), "{log}");
+    assert_ne!(ended.ending, Ending::Exited { code: 0 });
+    assert_eq!(work.join("file").metadata().unwrap().uid(), 0);
+    let transferred = launcher.reclaim(directories);
+    assert_eq!((transferred.changed, transferred.failed), (0, 0));
+}
+
+#[test]
+fn directories_that_cannot_all_be_handed_over_stay_with_the_client() {
+    let Some(mut launcher) = Isolated::start() else {
+        return;
+    };
+    let request = launcher.shell("true");
+    let parent = request.directories.clone().unwrap().parent;
+    let parent = parent.as_path();
+    fs::write(parent.join("e/file"), "").unwrap();
+    fs::set_permissions(parent.join("e/file"), fs::Permissions::from_mode(0o400)).unwrap();
+    nix::unistd::chown(&parent.join("t"), Some(4242.into()), None).unwrap();
+    let refusal = launcher.try_launch(request).err().unwrap();
+    assert!(refusal.to_string().contains("belongs to user 4242"));
+    for (name, mode) in [(".", 0o700), ("e", 0o755), ("e/file", 0o400)] {
+        let metadata = parent.join(name).metadata().unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (0, 0), "{name}");
+        assert_eq!(metadata.mode() & 0o7777, mode, "{name}");
+    }
+    assert_eq!(parent.join("t").metadata().unwrap().uid(), 4242);
+    let (ended, _) = launcher.run_shell("true");
+    assert_eq!(ended.ending, Ending::Exited { code: 0 });
 }
