@@ -16,7 +16,6 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus as Waited, waitpid};
 use nix::unistd::{ForkResult, Gid, Pid, Uid, chdir, fchdir};
 
-use super::confine::Confined;
 use super::{own_pid, system};
 use crate::control_group::Group;
 use crate::identity::ProcessId;
@@ -109,7 +108,11 @@ pub(crate) fn start(start: &Start<'_>) -> Result<ProcessId, StartFailure> {
     let programs = pointers(start.programs);
     let arguments = pointers(start.arguments);
     let environment = pointers(start.environment);
-    let confinement = start.confinement.as_ref().map(Confined::new).transpose();
+    let confinement = start
+        .confinement
+        .as_ref()
+        .map(system::Confined::new)
+        .transpose();
     let confinement = confinement.map_err(|source| StartFailure {
         step: StartStep::PrivateDirectories,
         source,
@@ -301,7 +304,7 @@ struct Context<'a> {
     ignored: u128,
     reporter: RawFd,
     parent: i32,
-    confinement: Option<&'a Confined>,
+    confinement: Option<&'a system::Confined>,
     /// Where to write to enter the control group; -1 when the child is in it.
     entrance: Cell<RawFd>,
 }

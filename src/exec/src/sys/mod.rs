@@ -8,16 +8,8 @@
 )]
 
 mod clone;
-#[cfg(target_os = "linux")]
-mod confine;
-#[cfg(target_os = "linux")]
-mod files;
-#[cfg(target_os = "linux")]
-mod log;
 mod process;
 mod socket;
-#[cfg(target_os = "linux")]
-mod view;
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -25,30 +17,22 @@ mod linux;
 mod macos;
 
 #[cfg(target_os = "linux")]
-pub(crate) use files::{
-    change_mode, change_owner, make_mutable, open_to_look, rename_to_free_name,
-};
-#[cfg(target_os = "linux")]
 use linux as system;
-#[cfg(target_os = "linux")]
-pub(crate) use log::LogPlace;
 #[cfg(target_os = "macos")]
 use macos as system;
-#[cfg(target_os = "linux")]
-pub(crate) use view::{
-    TEMPORARY_DIRECTORIES, detached_mount, has_namespaces, hide_processes, leave_mount_namespace,
-};
 
 pub(crate) use clone::{
     Confinement, Fork, Namespaces, Start, StartFailure, exit_now, fork, ignored_signals,
     signal_all_of, start,
 };
 pub(crate) use process::{mark_close_on_exec, own_pid, peek_exit, reap, usage_of_children};
-pub(crate) use socket::{bind_socket, connect_socket, handed_over_listener, peer_uid};
+pub(crate) use socket::handed_over_listener;
 pub(crate) use system::{
-    Signals, adopt_orphans, boot_id, children, clock, has_other_children, hide_memory, list_tree,
-    name_process, open_directory_flags, process_entry, processes_of, send_signal, set_room_aside,
-    widen_pipe,
+    LogPlace, Signals, TEMPORARY_DIRECTORIES, adopt_orphans, bind_socket, boot_id, change_mode,
+    change_owner, children, clock, connect_socket, detached_mount, has_namespaces,
+    has_other_children, hide_memory, hide_processes, leave_mount_namespace, list_tree,
+    make_mutable, name_process, open_directory_flags, open_to_look, peer_uid, process_entry,
+    processes_of, rename_to_free_name, send_signal, set_room_aside, widen_pipe,
 };
 
 use std::time::Duration;

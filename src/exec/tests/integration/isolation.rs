@@ -1,7 +1,9 @@
 //! Commands with a user, a control group and a view of their own: what they are, what they can
 //! reach, and what is left when they are gone.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -268,7 +270,10 @@ fn process_of_the_user_outside_of_the_tree_is_killed_and_listed() {
     let attempt = launcher.launch(request);
     attempt.command();
     // As a service manager or a timer would start it on the user's behalf.
-    let mut stray = Command::new("/bin/sleep")
+    // Its name is one that is no text.
+    let program = launcher.path().join(OsStr::from_bytes(b"stray-\xff"));
+    fs::copy("/bin/sleep", &program).unwrap();
+    let mut stray = Command::new(program)
         .arg("1000")
         .uid_of(launcher.uid(0))
         .spawn()

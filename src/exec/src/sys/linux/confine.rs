@@ -12,16 +12,17 @@ use std::ptr;
 
 use nix::errno::Errno;
 
+use super::spawn::{set_group, set_groups, set_user};
 use super::view::detached_mount;
-use super::{Confinement, system};
 use crate::spool::status::StartStep;
+use crate::sys::Confinement;
 
 /// The step that failed, and the system's error number.
 type Failed = (StartStep, c_int);
 
 /// A [`Confinement`] in the form that system calls take.
 #[derive(Debug)]
-pub(super) struct Confined {
+pub(in crate::sys) struct Confined {
     uid: libc::uid_t,
     gid: libc::gid_t,
     groups: Vec<libc::gid_t>,
@@ -34,7 +35,7 @@ pub(super) struct Confined {
 }
 
 impl Confined {
-    pub(super) fn new(confinement: &Confinement<'_>) -> io::Result<Self> {
+    pub(in crate::sys) fn new(confinement: &Confinement<'_>) -> io::Result<Self> {
         let temporary = confinement
             .temporary
             .filter(|_| confinement.namespaces.mounts);
@@ -67,7 +68,7 @@ impl Confined {
     /// # Safety
     ///
     /// The caller is a child between clone and execution, with one thread.
-    pub(super) unsafe fn confine(&self) -> Result<(), Failed> {
+    pub(in crate::sys) unsafe fn confine(&self) -> Result<(), Failed> {
         // SAFETY: this function's own condition is that of each.
         unsafe {
             if self.own_mounts {
@@ -159,9 +160,9 @@ impl Confined {
                     }
                 }
             }
-            system::set_groups(&self.groups)?;
-            system::set_group(self.gid)?;
-            system::set_user(self.uid)?;
+            set_groups(&self.groups)?;
+            set_group(self.gid)?;
+            set_user(self.uid)?;
             let ambient = libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong;
             check(libc::prctl(libc::PR_CAP_AMBIENT, ambient, 0, 0, 0))?;
             let none = [CapabilitySet::default(); 2];

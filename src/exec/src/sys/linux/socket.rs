@@ -1,0 +1,39 @@
+//! Unix sockets in directories whose paths may be longer than a socket address: reached through
+//! `/proc/self/fd`.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::stat::Mode;
+
+/// Bytes of a socket address, its terminating zero included.
+const ADDRESS_BYTES: usize = 108;
+
+/// Connects to the socket `name` in the directory at `path`.
+pub(crate) fn connect_socket(path: &Path, name: &str) -> io::Result<UnixStream> {
+    let direct = path.join(name);
+    if direct.as_os_str().len() < ADDRESS_BYTES {
+        return UnixStream::connect(direct);
+    }
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory = open(path, flags, Mode::empty())?;
+    UnixStream::connect(descriptor_path(directory.as_fd()).join(name))
+}
+
+/// Makes the socket `name` in a directory that is open.
+pub(crate) fn bind_socket(directory: impl AsFd, _: &Path, name: &str) -> io::Result<UnixListener> {
+    UnixListener::bind(descriptor_path(directory.as_fd()).join(name))
+}
+
+/// The user at the other end of a connected socket, as the kernel knows it.
+pub(crate) fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
+    Ok(getsockopt(stream, PeerCredentials)?.uid())
+}
+
+fn descriptor_path(directory: BorrowedFd<'_>) -> PathBuf {
+    format!("/proc/self/fd/{}", directory.as_raw_fd()).into()
+}
