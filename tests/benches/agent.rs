@@ -6,6 +6,7 @@
 //! | spawn: one trivial item after the other | a loop of spawn, capture, wait |
 //! | dispatch: from the call to the command's first instruction | the same spawn |
 //! | output: command to gRPC client | a pipe read and appended to a file |
+//! | adoption: from the start of a new agent to bytes of each of 64 running items | - |
 //! | memory and size | - |
 //!
 //! Rounds of both sides alternate, and the median over rounds is printed with
@@ -24,7 +25,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use helix_proto::agent::v1::agent_service_client::AgentServiceClient;
 use helix_proto::agent::v1::attempt_event::Kind;
-use helix_proto::agent::v1::{ConsoleStream, RunRequest, WorkItem};
+use helix_proto::agent::v1::{
+    AttachRequest, AttemptSummary, ConsoleStream, ListAttemptsRequest, RunRequest, WorkItem,
+};
 use helix_tests::agent::{Agent, until};
 use helix_tests::item::{argv, shell};
 use helix_tests::programs::program;
@@ -71,6 +74,9 @@ fn main() {
         if wanted("dispatch") {
             dispatch(&scale).await;
         }
+        if wanted("adoption") {
+            adoption(&scale).await;
+        }
         if wanted("output") {
             output(&scale).await;
         }
@@ -115,6 +121,73 @@ async fn spawn(scale: &Scale) {
         "  ratio                       {:.2}",
         median(&mut ours) / median(&mut bare)
     );
+}
+
+/// Work items that run while their agent is killed and another takes its place.
+const ADOPTED: usize = 64;
+
+async fn adoption(scale: &Scale) {
+    let configuration = format!("slots = {ADOPTED}\n");
+    let mut agent = Agent::start_with(&configuration, "[pressure]\nenabled = false\n").await;
+    let mut attempts = Vec::new();
+    for _ in 0..ADOPTED {
+        let item = shell("while :; do echo line; sleep 0.02; done");
+        let id = item.attempt_id.clone();
+        let mut stream = agent.offer(item).await.expect("taken");
+        let mut seen = Seen::default();
+        until(&mut stream, &mut seen, |seen, _| !seen.stdout.is_empty()).await;
+        attempts.push(id);
+    }
+    let (mut listening, mut streaming) = (Vec::new(), Vec::new());
+    for _ in 0..scale.rounds {
+        agent.kill().await;
+        let began = Instant::now();
+        agent.start_again().await;
+        listening.push(began.elapsed().as_secs_f64() * 1e3);
+        let readers: Vec<_> = attempts
+            .iter()
+            .map(|id| tokio::spawn(follows(agent.address(), id.clone())))
+            .collect();
+        for reader in readers {
+            reader.await.expect("it streams");
+        }
+        streaming.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    println!("adoption of {ADOPTED} running items by a new agent, milliseconds");
+    println!("  until it listens            {}", spread(&mut listening));
+    println!(
+        "  until all of them stream    {}  (goal: at most 1000)",
+        spread(&mut streaming)
+    );
+}
+
+/// Waits until output arrives that was written after the agent's start.
+async fn follows(address: std::net::SocketAddr, attempt_id: String) {
+    let client = AgentServiceClient::connect(format!("http://{address}")).await;
+    let mut client = client.expect("it listens");
+    let list = ListAttemptsRequest {
+        page_size: 1000,
+        ..ListAttemptsRequest::default()
+    };
+    let rows = client.list_attempts(list).await.expect("a list");
+    let mut rows = rows.into_inner().attempts.into_iter();
+    let is_it = |row: &AttemptSummary| {
+        let attempt = row.attempt.as_ref();
+        attempt.is_some_and(|attempt| attempt.attempt_id == attempt_id)
+    };
+    let row = rows.find(is_it);
+    let request = AttachRequest {
+        attempt_id,
+        console_offset: row.expect("known").console_bytes,
+        ..AttachRequest::default()
+    };
+    let mut stream = client.attach(request).await.expect("known").into_inner();
+    while let Some(response) = stream.message().await.expect("unbroken") {
+        if let Some(Kind::Console(_)) = response.event.expect("an event").kind {
+            return;
+        }
+    }
+    panic!("the item has ended");
 }
 
 async fn dispatch(scale: &Scale) {

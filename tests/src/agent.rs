@@ -132,6 +132,15 @@ impl Agent {
         self.wait_until_it_listens().await;
     }
 
+    /// Kills the agent as hard as can be. What it ran lives on.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be killed.
+    pub async fn kill(&mut self) {
+        self.process.kill().await.expect("killed");
+    }
+
     /// Starts the agent again on the same directory, after it has ended.
     ///
     /// # Panics
