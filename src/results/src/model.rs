@@ -356,6 +356,52 @@ impl TestCase {
         }
     }
 
+    /// Makes it an empty record again, as [`TestCase::new`] gives it, in the memory that it has.
+    pub(crate) fn reset(&mut self, new_suite: &Arc<str>, new_class: &Arc<str>, place: Position) {
+        // Without `..`, so that no field can be forgotten.
+        let Self {
+            suite,
+            class,
+            method,
+            name,
+            origin,
+            outcome,
+            raw_outcome,
+            duration,
+            started,
+            evidence,
+            attempts,
+            parts,
+            attachments,
+            traits,
+            location,
+            position,
+            flakiness,
+        } = self;
+        // Counting owners of what is the same for many cases would take longer than all the rest.
+        if !Arc::ptr_eq(suite, new_suite) {
+            *suite = new_suite.clone();
+        }
+        if !Arc::ptr_eq(class, new_class) {
+            *class = new_class.clone();
+        }
+        method.clear();
+        name.clear();
+        *origin = Origin::Recorded;
+        *outcome = Outcome::Unknown;
+        *raw_outcome = Cow::Borrowed("");
+        *duration = None;
+        *started = None;
+        *evidence = Evidence::default();
+        attempts.clear();
+        parts.clear();
+        attachments.clear();
+        traits.clear();
+        *location = None;
+        *position = place;
+        *flakiness = Flakiness::Unstated;
+    }
+
     /// About how much memory it takes.
     pub(crate) fn bytes(&self) -> usize {
         let attempts = self
@@ -417,6 +463,13 @@ impl TestCase {
         } else {
             Cow::Owned(format!("{}.{}", self.class, self.name))
         }
+    }
+}
+
+impl Default for TestCase {
+    /// An empty record without a suite and a place, outcome unknown.
+    fn default() -> Self {
+        Self::new(no_name(), Position::default())
     }
 }
 

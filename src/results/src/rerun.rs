@@ -125,8 +125,8 @@ impl RerunIndex {
 }
 
 impl Sink for RerunIndex {
-    fn case(&mut self, case: TestCase) -> ControlFlow<()> {
-        self.add(&case);
+    fn case(&mut self, case: &mut TestCase) -> ControlFlow<()> {
+        self.add(case);
         ControlFlow::Continue(())
     }
 }
@@ -243,7 +243,7 @@ impl<S: Sink> Reruns<S> {
     fn hand_on(&mut self, executions: Vec<TestCase>) -> ControlFlow<()> {
         self.joined += crate::text::as_u64(executions.len().saturating_sub(1));
         match join(executions) {
-            Some(case) => self.inner.case(case),
+            Some(mut case) => self.inner.case(&mut case),
             None => ControlFlow::Continue(()),
         }
     }
@@ -255,8 +255,8 @@ impl<S: Sink> Sink for Reruns<S> {
         self.inner.run_started(run);
     }
 
-    fn case(&mut self, case: TestCase) -> ControlFlow<()> {
-        let key = self.index.key(&case);
+    fn case(&mut self, case: &mut TestCase) -> ControlFlow<()> {
+        let key = self.index.key(case);
         let entry = match self.index.entries.get_mut(&key) {
             Some(entry) if self.state == Joining::On && entry.executions > 0 => entry,
             _ => return self.inner.case(case),
@@ -264,7 +264,7 @@ impl<S: Sink> Sink for Reruns<S> {
         entry.executions -= 1;
         let last = entry.executions == 0;
         if entry.failed {
-            return self.hold(key, case, last);
+            return self.hold(key, std::mem::take(case), last);
         }
         // All went well: one stands for all, a passed one if there is any.
         if !entry.told && (case.outcome == Outcome::Passed || !entry.passed) {
@@ -352,16 +352,16 @@ mod tests {
         let mut index = RerunIndex::new(limits);
         for (number, file) in files.iter().enumerate() {
             index.next_file();
-            for case in cases(file, number) {
-                let _ = index.case(case);
+            for mut case in cases(file, number) {
+                let _ = index.case(&mut case);
             }
         }
         let mut reruns = Reruns::new(index, Collector::new());
         for (number, file) in files.iter().enumerate() {
             reruns.next_file();
             reruns.run_started(&run_of(number));
-            for case in cases(file, number) {
-                let _ = reruns.case(case);
+            for mut case in cases(file, number) {
+                let _ = reruns.case(&mut case);
             }
         }
         let collector = reruns.finish();

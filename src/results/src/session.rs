@@ -52,6 +52,8 @@ pub(crate) struct Session<'a> {
     /// The last shared name, as it is written and as it is read.
     shared_raw: Vec<u8>,
     shared: Arc<str>,
+    /// What the sink left of the last case.
+    spare: Option<Box<TestCase>>,
 }
 
 impl<'a> Session<'a> {
@@ -82,6 +84,7 @@ impl<'a> Session<'a> {
             scratch: Vec::new(),
             shared_raw: Vec::new(),
             shared: Arc::from(""),
+            spare: None,
         }
     }
 
@@ -180,8 +183,27 @@ impl<'a> Session<'a> {
         self.sink.run_finished(&self.run);
     }
 
+    /// An empty record of a test at the current place, for [`Session::emit_record`]. `class` is as it is written in
+    /// an attribute.
+    pub(crate) fn record(&mut self, suite: &Arc<str>, class: &[u8]) -> Box<TestCase> {
+        self.share_name(class);
+        let mut case = self.spare.take().unwrap_or_default();
+        case.reset(suite, &self.shared, self.position);
+        case
+    }
+
+    /// Hands a complete case to the sink, and keeps the memory that the sink leaves for the next one.
+    pub(crate) fn emit_record(&mut self, mut case: Box<TestCase>) {
+        self.hand_out(&mut case);
+        self.spare = Some(case);
+    }
+
     /// Hands a complete case to the sink.
     pub(crate) fn emit(&mut self, mut case: TestCase) {
+        self.hand_out(&mut case);
+    }
+
+    fn hand_out(&mut self, case: &mut TestCase) {
         if self.is_over() {
             return;
         }
@@ -318,24 +340,47 @@ impl<'a> Session<'a> {
         name
     }
 
+    /// Like [`Session::name`], into the memory of an earlier name.
+    pub(crate) fn read_name(&mut self, raw: &[u8], name: &mut String) {
+        let mut bytes = std::mem::take(name).into_bytes();
+        bytes.clear();
+        escape::unescape_into(raw, &mut bytes);
+        *name = match String::from_utf8(bytes) {
+            Ok(name) if name.len() <= self.name_limit() => {
+                self.budget = self.budget.saturating_sub(name.len());
+                name
+            }
+            Ok(name) => self.plain_name(name.as_bytes()),
+            Err(error) => self.plain_name(error.as_bytes()),
+        };
+    }
+
     /// Like [`Session::name`], for one that is likely to be the same as the one before.
     pub(crate) fn shared_name(&mut self, raw: &[u8]) -> Arc<str> {
+        self.share_name(raw);
+        self.shared.clone()
+    }
+
+    /// Puts a name into `shared`, unless it is there.
+    fn share_name(&mut self, raw: &[u8]) {
         if self.shared_raw != raw {
             self.shared = Arc::from(self.name(raw));
             self.shared_raw.clear();
             self.shared_raw.extend_from_slice(raw);
         }
-        self.shared.clone()
+    }
+
+    /// Bytes that a name may have.
+    fn name_limit(&self) -> usize {
+        self.limits
+            .name_bytes
+            .min(self.budget.max(LEAST_NAME_BYTES))
     }
 
     /// A name from decoded bytes: cut to size.
     pub(crate) fn plain_name(&mut self, bytes: &[u8]) -> String {
         let mut replaced = 0;
-        let limit = self
-            .limits
-            .name_bytes
-            .min(self.budget.max(LEAST_NAME_BYTES));
-        let name = clip_name(decode(bytes, &mut replaced), limit);
+        let name = clip_name(decode(bytes, &mut replaced), self.name_limit());
         self.budget = self.budget.saturating_sub(name.len());
         self.note_replaced(replaced);
         name

@@ -17,7 +17,10 @@ pub trait Sink {
     }
 
     /// A test case is complete. `ControlFlow::Break` ends the reading.
-    fn case(&mut self, case: TestCase) -> ControlFlow<()>;
+    ///
+    /// The case is the sink's to take, with [`std::mem::take`]; the memory of what it leaves behind is used for
+    /// the cases that follow.
+    fn case(&mut self, case: &mut TestCase) -> ControlFlow<()>;
 
     /// Something is wrong with the file.
     fn problem(&mut self, problem: Problem) {
@@ -35,7 +38,7 @@ impl<S: Sink + ?Sized> Sink for &mut S {
         (**self).run_started(run);
     }
 
-    fn case(&mut self, case: TestCase) -> ControlFlow<()> {
+    fn case(&mut self, case: &mut TestCase) -> ControlFlow<()> {
         (**self).case(case)
     }
 
@@ -87,9 +90,9 @@ impl Sink for Collector {
         });
     }
 
-    fn case(&mut self, case: TestCase) -> ControlFlow<()> {
+    fn case(&mut self, case: &mut TestCase) -> ControlFlow<()> {
         if let Some(run) = self.runs.last_mut() {
-            run.cases.push(case);
+            run.cases.push(std::mem::take(case));
         }
         ControlFlow::Continue(())
     }

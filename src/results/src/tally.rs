@@ -390,8 +390,8 @@ impl Sink for Tally {
         self.current_file = Some(run.file.clone());
     }
 
-    fn case(&mut self, case: TestCase) -> ControlFlow<()> {
-        self.add(&case);
+    fn case(&mut self, case: &mut TestCase) -> ControlFlow<()> {
+        self.add(case);
         ControlFlow::Continue(())
     }
 

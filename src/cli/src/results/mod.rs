@@ -199,8 +199,8 @@ impl<W: Sink> Sink for Tee<W> {
         self.writer.run_started(run);
     }
 
-    fn case(&mut self, case: TestCase) -> ControlFlow<()> {
-        self.tally.add(&case);
+    fn case(&mut self, case: &mut TestCase) -> ControlFlow<()> {
+        self.tally.add(case);
         self.writer.case(case)
     }
 

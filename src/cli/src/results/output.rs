@@ -157,7 +157,7 @@ impl Sink for Writer {
         }
     }
 
-    fn case(&mut self, case: TestCase) -> ControlFlow<()> {
+    fn case(&mut self, case: &mut TestCase) -> ControlFlow<()> {
         match self.sink() {
             Some(sink) => sink.case(case),
             None => ControlFlow::Continue(()),

@@ -5,7 +5,6 @@
 //! differ from their elements in one file out of five and are never used to count.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use crate::formats::junit_case::{CaseDraft, Signal};
 use crate::formats::suites::SuitePath;
@@ -139,7 +138,7 @@ impl ElementReader for JUnit {
 
     fn finish(&mut self, session: &mut Session<'_>) -> Option<String> {
         if let Some(case) = self.suite_failure.take() {
-            session.emit(*case);
+            session.emit_record(case);
         }
         if session.is_over() {
             return None;
@@ -177,13 +176,15 @@ impl JUnit {
     }
 
     fn open_case(&mut self, tag: &Tag<'_>, session: &mut Session<'_>) {
-        let case = TestCase::new(self.suites.path(), session.position());
+        let class = tag
+            .attribute(b"classname")
+            .filter(|class| !class.is_empty())
+            .or_else(|| tag.attribute(b"class"));
+        let case = session.record(self.suites.path(), class.unwrap_or_default());
         let (case, hints) = self.draft.begin(case);
         for (key, value) in tag.attributes() {
             match key {
-                b"name" => case.name = session.name(value),
-                b"classname" => case.class = session.shared_name(value),
-                b"class" if case.class.is_empty() => case.class = session.shared_name(value),
+                b"name" => session.read_name(value, &mut case.name),
                 b"time" => case.duration = seconds(value, Comma::Groups),
                 b"timestamp" => case.started = instant(value, Zone::Required),
                 b"file" => hints.file = session.name(value),
@@ -277,8 +278,7 @@ impl JUnit {
         } else {
             Outcome::Errored
         };
-        let suite: Arc<str> = self.suites.path();
-        let mut case = TestCase::new(suite, session.position());
+        let mut case = session.record(self.suites.path(), b"");
         case.origin = Origin::Synthesised;
         case.outcome = outcome;
         case.name = format!("{}.{}", self.suites.last(), String::from_utf8_lossy(name));
@@ -288,7 +288,7 @@ impl JUnit {
         if let Some(kind) = tag.attribute(b"type") {
             case.evidence.kind = session.name(kind);
         }
-        self.suite_failure = Some(Box::new(case));
+        self.suite_failure = Some(case);
         session.start_text(&mut self.body, session.limits().stack_bytes);
         Node::SuiteFailure(outcome)
     }
@@ -299,7 +299,7 @@ impl JUnit {
             case.outcome = outcome;
             case.evidence.stack = body;
             crate::formats::junit_case::message_from_stack(&mut case.evidence);
-            session.emit(*case);
+            session.emit_record(case);
         }
     }
 }

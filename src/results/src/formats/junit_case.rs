@@ -57,7 +57,7 @@ impl Signal {
 /// The case that is being read.
 #[derive(Default)]
 pub(crate) struct CaseDraft {
-    case: Option<TestCase>,
+    case: Option<Box<TestCase>>,
     hints: Hints,
     /// Attributes of the signal that is being read.
     message: Text,
@@ -73,8 +73,8 @@ impl CaseDraft {
         self.case.is_some()
     }
 
-    /// Begins a case in place; a case is large enough for each move of it to be felt.
-    pub(crate) fn begin(&mut self, case: TestCase) -> (&mut TestCase, &mut Hints) {
+    /// Begins a case.
+    pub(crate) fn begin(&mut self, case: Box<TestCase>) -> (&mut TestCase, &mut Hints) {
         self.hints.clear();
         self.skip = None;
         self.warning = Text::default();
@@ -242,7 +242,7 @@ impl CaseDraft {
         case.raw_outcome = std::mem::take(word);
         properties_in_output(case, session);
         if let Some(case) = self.case.take() {
-            session.emit(case);
+            session.emit_record(case);
         }
     }
 

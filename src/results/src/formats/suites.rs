@@ -51,10 +51,9 @@ impl SuitePath {
     }
 
     /// The joined names.
-    pub(crate) fn path(&mut self) -> Arc<str> {
+    pub(crate) fn path(&mut self) -> &Arc<str> {
         self.shared
             .get_or_insert_with(|| Arc::from(self.path.as_str()))
-            .clone()
     }
 
     /// The innermost name that is not empty.
@@ -75,13 +74,16 @@ mod tests {
         suites.enter("outer");
         suites.enter("");
         suites.enter("inner");
-        assert_eq!((&*suites.path(), suites.last()), ("outer > inner", "inner"));
+        assert_eq!(
+            (&*suites.path().clone(), suites.last()),
+            ("outer > inner", "inner")
+        );
         suites.leave();
         suites.leave();
-        assert_eq!((&*suites.path(), suites.last()), ("outer", "outer"));
+        assert_eq!((&*suites.path().clone(), suites.last()), ("outer", "outer"));
         suites.leave();
         suites.leave();
-        assert_eq!((&*suites.path(), suites.last()), ("", ""));
+        assert_eq!((&*suites.path().clone(), suites.last()), ("", ""));
     }
 
     #[test]

@@ -64,7 +64,7 @@ enum Escapes {
 pub(crate) struct XUnit {
     assembly: Arc<str>,
     escapes: Escapes,
-    case: Option<TestCase>,
+    case: Option<Box<TestCase>>,
     told: Told,
     /// The text that is being read.
     open: Option<Field>,
@@ -224,15 +224,15 @@ impl XUnit {
     }
 
     fn open_test(&mut self, tag: &Tag<'_>, session: &mut Session<'_>) {
-        let case = self.begin(session);
+        let class = tag.attribute(b"type").unwrap_or_default();
+        let case = self.begin(class, session);
         let mut file = None;
         let mut line = None;
         let mut exact: Option<Duration> = None;
         for (key, value) in tag.attributes() {
             match key {
-                b"name" => case.name = session.name(value),
-                b"type" => case.class = session.shared_name(value),
-                b"method" => case.method = session.name(value),
+                b"name" => session.read_name(value, &mut case.name),
+                b"method" => session.read_name(value, &mut case.method),
                 b"time" => case.duration = seconds(value, Comma::Decimal),
                 b"time-rtf" => exact = clock(value),
                 b"result" => case.raw_outcome = words::literal(value, session),
@@ -261,7 +261,7 @@ impl XUnit {
 
     fn open_error(&mut self, tag: &Tag<'_>, session: &mut Session<'_>) {
         let assembly = self.assembly.clone();
-        let case = self.begin(session);
+        let case = self.begin(b"", session);
         case.origin = Origin::Synthesised;
         case.outcome = Outcome::Errored;
         let kind = session.name(tag.attribute(b"type").unwrap_or(b"error"));
@@ -275,14 +275,13 @@ impl XUnit {
         self.told = Told::Failure;
     }
 
-    /// Begins a case in place; a case is large enough for each move of it to be felt.
-    fn begin(&mut self, session: &Session<'_>) -> &mut TestCase {
+    /// Begins a case.
+    fn begin(&mut self, class: &[u8], session: &mut Session<'_>) -> &mut TestCase {
         self.told = Told::Nothing;
         self.reason = Text::default();
         self.warnings = Text::default();
         self.attachment = None;
-        self.case
-            .insert(TestCase::new(self.assembly.clone(), session.position()))
+        self.case.insert(session.record(&self.assembly, class))
     }
 
     fn open_field(&mut self, field: Field, session: &mut Session<'_>) -> Node {
@@ -393,7 +392,7 @@ impl XUnit {
             }
         }
         if let Some(case) = self.case.take() {
-            session.emit(case);
+            session.emit_record(case);
         }
     }
 }

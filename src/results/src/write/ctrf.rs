@@ -73,15 +73,15 @@ impl<W: io::Write> CtrfWriter<W> {
 }
 
 impl<W: io::Write> Sink for CtrfWriter<W> {
-    fn case(&mut self, case: TestCase) -> ControlFlow<()> {
+    fn case(&mut self, case: &mut TestCase) -> ControlFlow<()> {
         let separator = if self.counts.total() == 0 {
             "\n"
         } else {
             ",\n"
         };
-        self.counts.add(&case);
+        self.counts.add(case);
         self.output.put(format_args!("{separator}"));
-        self.output.put_json(&Test::of(&case));
+        self.output.put_json(&Test::of(case));
         self.output.flow()
     }
 

@@ -71,10 +71,10 @@ impl<W: io::Write> Sink for JsonWriter<W> {
         });
     }
 
-    fn case(&mut self, case: TestCase) -> ControlFlow<()> {
-        self.counts.add(&case);
+    fn case(&mut self, case: &mut TestCase) -> ControlFlow<()> {
+        self.counts.add(case);
         let file = self.file.clone();
-        self.line(&Line::Case(Box::new(Case::of(&case, &file))));
+        self.line(&Line::Case(Box::new(Case::of(case, &file))));
         self.output.flow()
     }
 

@@ -205,11 +205,11 @@ impl<W: io::Write> JUnitWriter<W> {
 }
 
 impl<W: io::Write> Sink for JUnitWriter<W> {
-    fn case(&mut self, case: TestCase) -> ControlFlow<()> {
+    fn case(&mut self, case: &mut TestCase) -> ControlFlow<()> {
         self.open_suite(&case.suite);
-        self.case_start(&case);
-        self.properties(&case);
-        self.verdict(&case);
+        self.case_start(case);
+        self.properties(case);
+        self.verdict(case);
         let failed = |attempt: &&Attempt| attempt.outcome.is_failure();
         for attempt in case.attempts.iter().filter(failed) {
             let element = match (case.outcome, attempt.outcome) {

@@ -167,7 +167,7 @@ proptest! {
     fn any_case_comes_back_from_json(cases in vec(case(), 0..4)) {
         let mut writer = JsonWriter::new(Vec::new());
         for case in &cases {
-            let _ = writer.case(case.clone());
+            let _ = writer.case(&mut case.clone());
         }
         let written = writer.finish().expect("memory takes bytes");
         let again: Vec<TestCase> = String::from_utf8(written)

@@ -131,7 +131,7 @@ pub(crate) fn survives_junit<'c>(cases: impl Iterator<Item = &'c TestCase>) {
     let mut writer = JUnitWriter::new(Vec::new());
     let mut expected = Vec::new();
     for case in cases {
-        let _ = writer.case(case.clone());
+        let _ = writer.case(&mut case.clone());
         expected.push(through_junit(case));
     }
     let written = writer.finish().expect("memory takes bytes");
@@ -143,7 +143,7 @@ pub(crate) fn survives_ctrf<'c>(cases: impl Iterator<Item = &'c TestCase>) {
     let mut writer = CtrfWriter::new(Vec::new(), "a tool");
     let mut expected = Vec::new();
     for case in cases {
-        let _ = writer.case(case.clone());
+        let _ = writer.case(&mut case.clone());
         expected.push(through_ctrf(case));
     }
     let written = writer.finish().expect("memory takes bytes");

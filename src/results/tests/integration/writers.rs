@@ -110,7 +110,7 @@ fn errors_of_writing_stop_the_reading_and_are_told_at_the_end() {
         case.name = "n".repeat(50);
         case
     };
-    let flows: Vec<ControlFlow<()>> = (0..5).map(|_| writer.case(case())).collect();
+    let flows: Vec<ControlFlow<()>> = (0..5).map(|_| writer.case(&mut case())).collect();
     assert!(flows.iter().any(ControlFlow::is_break));
     assert_eq!(
         writer.finish().err().map(|error| error.kind()),
@@ -122,7 +122,7 @@ fn errors_of_writing_stop_the_reading_and_are_told_at_the_end() {
 fn sink_that_breaks_ends_the_reading() {
     struct One(Collector);
     impl Sink for One {
-        fn case(&mut self, case: TestCase) -> ControlFlow<()> {
+        fn case(&mut self, case: &mut TestCase) -> ControlFlow<()> {
             let _ = self.0.case(case);
             ControlFlow::Break(())
         }

@@ -28,8 +28,8 @@ struct Seen {
 }
 
 impl Sink for Seen {
-    fn case(&mut self, case: TestCase) -> ControlFlow<()> {
-        self.counts.add(&case);
+    fn case(&mut self, case: &mut TestCase) -> ControlFlow<()> {
+        self.counts.add(case);
         ControlFlow::Continue(())
     }
 
