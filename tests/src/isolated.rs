@@ -152,6 +152,15 @@ impl Isolated {
         self.launcher.id().expect("it runs")
     }
 
+    /// Kills the launcher.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be killed.
+    pub async fn kill_launcher(&mut self) {
+        self.launcher.kill().await.expect("killed");
+    }
+
     /// Kills the launcher if it still runs, and starts another.
     ///
     /// # Panics
@@ -296,13 +305,13 @@ impl Drop for Isolated {
         for slot in 0..self.slots {
             let group = self.groups().join(format!("slot-{slot}"));
             let _ = fs::write(group.join("cgroup.kill"), "1");
-            for _ in 0..10_000 {
-                match fs::remove_dir(&group) {
-                    Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
-                        std::thread::yield_now();
-                    }
-                    _ => break,
-                }
+            let began = std::time::Instant::now();
+            // What was killed is gone from the group a moment later.
+            while fs::remove_dir(&group)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy)
+                && began.elapsed() < std::time::Duration::from_secs(5)
+            {
+                std::thread::yield_now();
             }
         }
         let _ = fs::remove_dir(self.groups());
