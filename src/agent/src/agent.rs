@@ -24,7 +24,7 @@ use crate::core::{Core, Ground, Parts};
 use crate::launcher::{Launcher, Place};
 use crate::workspace::layout::{PASSABLE, PRIVATE, SCRIPTS};
 use crate::workspace::{environment, scripts};
-use crate::{housekeeping, monitoring, server};
+use crate::{housekeeping, monitoring, server, service_manager};
 
 const LOCK: &str = "lock";
 const LISTENING: &str = "listening";
@@ -173,6 +173,12 @@ impl Agent {
     #[must_use]
     pub fn monitoring_address(&self) -> Option<SocketAddr> {
         self.monitoring
+    }
+
+    /// Begins to tell the service manager of this process, if it has one, how this
+    /// agent is.
+    pub(crate) fn report_to_service_manager(&self) {
+        service_manager::start(&self.core, self.address, &self.stop);
     }
 
     /// Takes nothing new from now on and waits until nothing runs. Says how much

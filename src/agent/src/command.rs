@@ -6,11 +6,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use helix_telemetry::{LogFormat, LogTarget};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::launcher::launcher_main;
+use crate::service_manager;
 
 /// Where the configuration is looked for.
 const DEFAULT_CONFIG: &str = "/etc/helix/agent.toml";
@@ -181,9 +183,10 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let mut ends = Ends::new()?;
     let drain_timeout = config.drain_timeout;
     let agent = Agent::start(config).await?;
-    notify(&[sd_notify::NotifyState::Ready]);
+    service_manager::tell(&[NotifyState::Ready]);
+    agent.report_to_service_manager();
     ends.next().await;
-    notify(&[sd_notify::NotifyState::Stopping]);
+    service_manager::tell(&[NotifyState::Stopping]);
     tracing::info!(
         limit_ms = u64::try_from(drain_timeout.as_millis()).unwrap_or(u64::MAX),
         "agent ends once nothing runs; a second signal ends it at once"
@@ -196,13 +199,6 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     }
     agent.shutdown().await;
     Ok(())
-}
-
-/// Tells the service manager. Without one there is nobody to tell.
-fn notify(state: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(error = %error, "service manager could not be told");
-    }
 }
 
 /// The signals that end the agent.

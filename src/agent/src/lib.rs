@@ -19,6 +19,7 @@ mod reboot;
 mod results;
 mod server;
 mod service;
+mod service_manager;
 mod workspace;
 
 pub use agent::{Agent, StartError};

@@ -11,6 +11,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use helix_exec::ProcessIdentity;
 use helix_model::resources::{Resources, ResourcesWanted};
 use helix_model::work_item::{ArtifactGlob, Command, Delivery, DeliveryCounts, WorkItem};
 use helix_proto::agent::v1;
@@ -78,12 +79,24 @@ impl Record {
     /// Notes that a launch is about to be asked for, so that the next life of
     /// the agent looks for a supervisor.
     pub(crate) fn mark_launching(&self, directory: &Path) -> io::Result<()> {
-        fs::write(directory.join(LAUNCHING), b"")
+        let boot_id = ProcessIdentity::of_self()?.boot_id;
+        fs::write(directory.join(LAUNCHING), boot_id)
     }
 
     /// Whether a launch was, or was about to be, asked for.
     pub(crate) fn is_launching(directory: &Path) -> bool {
         directory.join(LAUNCHING).exists()
+    }
+
+    /// Whether the launch was asked for before the machine was booted anew. The
+    /// spool may have lost its status by that, so it is known without it.
+    pub(crate) fn is_of_another_boot(directory: &Path) -> bool {
+        let Ok(launched_in) = fs::read_to_string(directory.join(LAUNCHING)) else {
+            return false;
+        };
+        // Empty when the machine went down before it was written.
+        launched_in.is_empty()
+            || ProcessIdentity::of_self().is_ok_and(|own| own.boot_id != launched_in)
     }
 
     fn to_message(&self) -> v1::WorkItem {

@@ -144,13 +144,26 @@ async fn recover_one(core: &Arc<Core>, directory: &Path) -> io::Result<Found> {
                 if appears(&attempt, workspace.as_ref()).await {
                     drive::take_up(core, attempt, record, orders, workspace).await;
                 } else {
-                    let cause = InfrastructureCause::AgentRestartedBeforeStart;
+                    let cause = lost_without_a_trace(&attempt);
                     drive::give_back(core, attempt, record, orders, workspace, cause).await;
                 }
             });
         }
     }
     Ok(Found::Running)
+}
+
+/// What has become of an attempt of which there is neither supervisor nor status.
+fn lost_without_a_trace(attempt: &Attempt) -> InfrastructureCause {
+    if Record::is_of_another_boot(attempt.directory()) {
+        InfrastructureCause::MachineRebooted
+    } else if attempt.journal.has_started() {
+        InfrastructureCause::SpoolDamaged {
+            detail: "the command was started, and its status cannot be read".to_owned(),
+        }
+    } else {
+        InfrastructureCause::AgentRestartedBeforeStart
+    }
 }
 
 /// An attempt without a history was told to nobody, unless it had come as far as its
