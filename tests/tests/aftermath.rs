@@ -111,6 +111,21 @@ async fn attempt_that_a_reboot_has_cut_off_is_given_back_with_its_log() {
 }
 
 #[tokio::test]
+async fn reboot_is_known_even_when_it_took_the_status_along() {
+    let mut agent = Agent::start().await;
+    let (attempt_id, attempt) = running(&agent).await;
+    agent.kill().await;
+    end_of_the_machine(&attempt).await;
+    replace(&attempt.join("spool/status.json"), b"");
+    replace(
+        &attempt.join("launching"),
+        b"11111111-2222-3333-4444-555555555555",
+    );
+    agent.start_again().await;
+    given_back(&agent.attach(&attempt_id, 0, 0).await, "MACHINE_REBOOTED");
+}
+
+#[tokio::test]
 async fn directories_of_a_slots_user_are_had_back_after_a_reboot() {
     let Some(mut machine) = Isolated::start().await else {
         return;
