@@ -9,8 +9,9 @@
 //!
 //! The configuration is [`Config`] as JSON; unknown keys are refused.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::{Config, LauncherError, Listen, inherited_connection, run};
@@ -18,6 +19,25 @@ use crate::sys;
 
 const USAGE: &str = "usage: helix-launcher --config FILE \
                      (--socket PATH | --service | --connection | --check)";
+
+const HELP: &str = "\
+Starts the commands of work items for one helix-agent, each as a user of its own.
+
+usage: helix-launcher --config FILE --socket PATH    make a socket and listen on it
+       helix-launcher --config FILE --service        listen on the service manager's socket
+       helix-launcher --config FILE --connection     serve the client on standard input
+       helix-launcher --config FILE --check          read the configuration, say what is wrong
+       helix-launcher --help | --version
+
+It runs as root, has no network and one thread, and obeys only the user whose id is `client_uid`
+in FILE. FILE is JSON and says which users, directories, limits and control groups it may use; a
+request can only narrow that. As any other user it starts commands as that user.
+
+It ends on SIGTERM or SIGINT. Commands that run are not disturbed by its end, nor by its death: each
+has a supervisor of its own (`helix-supervise` in the process table).
+
+Exit codes: 0 ended in order, 1 could not serve, 64 the command line or FILE has to be changed.
+";
 
 /// Why the program ends without having served.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +102,14 @@ enum Mode {
 
 /// Runs the program with these arguments, without its name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ProgramError> {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    if let [only] = arguments.as_slice()
+        && let Some(text) = explanation(only)
+    {
+        // Whoever does not read it does not miss it.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return Ok(());
+    }
     let (path, mode) = parse(arguments).ok_or(ProgramError::Usage)?;
     let config = read(&path)?;
     let listen = match mode {
@@ -99,6 +127,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Program
         }
     };
     Ok(run(&config, listen)?)
+}
+
+/// What is told of the program itself, if that is asked for.
+fn explanation(argument: &OsStr) -> Option<&'static str> {
+    match argument.to_str()? {
+        "--help" | "-h" => Some(HELP),
+        "--version" | "-V" => Some(concat!("helix-launcher ", env!("CARGO_PKG_VERSION"), "\n")),
+        _ => None,
+    }
 }
 
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Option<(PathBuf, Mode)> {
