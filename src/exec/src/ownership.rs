@@ -13,11 +13,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::dir::{Dir, OwningIter};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::stat::{FileStat, Mode, SFlag};
 use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
-use crate::sys;
+use crate::sys::{self, Thing};
 
 /// Directories open at a time on the way down; two descriptors each. What lies deeper is moved to
 /// the top first.
@@ -117,21 +117,21 @@ struct Level {
 
 impl Walk<'_> {
     fn run(&mut self) {
-        match fstat(self.top) {
-            Ok(stat) => {
+        match Thing::open(self.top, c".").and_then(|top| Ok((top.stat()?, top))) {
+            Ok((stat, top)) => {
                 self.device = stat.st_dev;
-                self.take(self.top, &stat, c".");
+                self.take(&top, &stat, c".");
             }
             Err(errno) => self.transferred.problem("look at", c".", errno),
         }
-        self.enter(self.top, c".");
+        self.enter(Ok(self.top), c".");
         loop {
             self.walk_levels();
             let Some(name) = self.pending.pop() else {
                 return;
             };
-            match sys::open_to_look(self.top, &name) {
-                Ok(directory) => self.enter(directory.as_fd(), &name),
+            match Thing::open(self.top, &name) {
+                Ok(directory) => self.enter(directory.as_directory(), &name),
                 Err(errno) => self.transferred.problem("open", &name, errno),
             }
         }
@@ -157,21 +157,21 @@ impl Walk<'_> {
         let Some(level) = self.levels.last() else {
             return;
         };
-        let thing = match sys::open_to_look(level.directory.as_fd(), name) {
+        let thing = match Thing::open(level.directory.as_fd(), name) {
             Ok(thing) => thing,
             // Removed since it was listed.
             Err(Errno::ENOENT) => return,
             Err(errno) => return self.transferred.problem("open", name, errno),
         };
-        let stat = match fstat(&thing) {
+        let stat = match thing.stat() {
             Ok(stat) if stat.st_dev == self.device => stat,
             Ok(_) => return self.transferred.strangers += 1,
             Err(errno) => return self.transferred.problem("look at", name, errno),
         };
-        self.take(thing.as_fd(), &stat, name);
+        self.take(&thing, &stat, name);
         if is_directory(&stat) {
             if self.levels.len() < MAX_DEPTH {
-                self.enter(thing.as_fd(), name);
+                self.enter(thing.as_directory(), name);
             } else {
                 self.hang_up(name);
             }
@@ -179,7 +179,7 @@ impl Walk<'_> {
     }
 
     /// Changes the owner of one thing, through its descriptor.
-    fn take(&mut self, thing: BorrowedFd<'_>, stat: &FileStat, name: &CStr) {
+    fn take(&mut self, thing: &Thing, stat: &FileStat, name: &CStr) {
         let Change { from, to, modes } = self.change;
         if !from.contains(&Uid::from_raw(stat.st_uid)) {
             if stat.st_uid != to.0.as_raw() {
@@ -187,10 +187,11 @@ impl Walk<'_> {
             }
             return;
         }
-        let mut changed = sys::change_owner(thing, to);
+        let mut changed = thing.change_owner(to);
         if changed == Err(Errno::EPERM) && modes == Modes::Regain {
-            changed = sys::make_mutable(thing, is_directory(stat))
-                .and_then(|()| sys::change_owner(thing, to));
+            changed = thing
+                .make_mutable(is_directory(stat))
+                .and_then(|()| thing.change_owner(to));
         }
         if let Err(errno) = changed {
             return self.transferred.problem("change the owner of", name, errno);
@@ -198,15 +199,16 @@ impl Walk<'_> {
         self.transferred.changed += 1;
         if modes == Modes::Regain
             && let Some(mode) = regained(stat)
-            && let Err(errno) = sys::change_mode(thing, mode)
+            && let Err(errno) = thing.change_mode(mode)
         {
             self.transferred.problem("change the mode of", name, errno);
         }
     }
 
-    fn enter(&mut self, directory: BorrowedFd<'_>, name: &CStr) {
+    fn enter(&mut self, directory: nix::Result<BorrowedFd<'_>>, name: &CStr) {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let level = openat(directory, c".", flags, Mode::empty()).and_then(|directory| {
+        let level = directory.and_then(|directory| {
+            let directory = openat(directory, c".", flags, Mode::empty())?;
             let entries = Dir::from_fd(directory.try_clone().map_err(last_errno)?)?;
             Ok(Level {
                 directory,
@@ -381,7 +383,8 @@ mod tests {
         let mut directory: OwnedFd = fs::File::open(top.path()).unwrap().into();
         for _ in 0..depth {
             nix::sys::stat::mkdirat(&directory, c"d", Mode::S_IRWXU).unwrap();
-            directory = sys::open_to_look(directory.as_fd(), c"d").unwrap();
+            directory =
+                openat(&directory, c"d", sys::open_directory_flags(), Mode::empty()).unwrap();
             sys::change_owner(
                 directory.as_fd(),
                 (Uid::from_raw(FROM), Gid::from_raw(FROM)),

@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
@@ -51,11 +51,18 @@ impl Ground {
             .transpose()
             .map_err(wrong)?;
         match &users {
-            Some(_) => isolation.add(Measure::User),
-            None => isolation.lack(
-                Measure::User,
-                "no users are configured: work items run as the user of the launcher",
-            ),
+            Some(_) => {
+                isolation.add(Measure::User);
+                match sys::can_forgo_privileges() {
+                    Ok(()) => isolation.add(Measure::NoNewPrivileges),
+                    Err(why) => isolation.lack(Measure::NoNewPrivileges, why),
+                }
+            }
+            None => {
+                let why = "no users are configured: work items run as the user of the launcher";
+                isolation.lack(Measure::User, why);
+                isolation.lack(Measure::NoNewPrivileges, why);
+            }
         }
         let client = (
             Uid::from_raw(config.client_uid),
@@ -163,7 +170,7 @@ fn view(config: &Config, isolation: &mut Isolation) -> Namespaces {
     let temporary = if wanted.private_temporary {
         mounts()
             .and_then(|()| not_below_temporary(config))
-            .and_then(|()| can_detach_mounts().map_err(|error| error.to_string()))
+            .and_then(|()| sys::has_private_temporary().map_err(|error| error.to_string()))
     } else {
         Err(off.to_owned())
     };
@@ -207,11 +214,6 @@ fn not_below_temporary(config: &Config) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn can_detach_mounts() -> io::Result<()> {
-    let root = fs::File::open("/")?;
-    sys::detached_mount(root.as_fd()).map(drop)
 }
 
 /// A directory that nobody else can write to, made if need be.

@@ -51,8 +51,10 @@ pub struct Missing {
 pub enum Measure {
     /// A session, a process group and an environment from nothing.
     Session,
-    /// A user of its own, without any privilege and no way to regain one.
+    /// A user of its own, without any privilege.
     User,
+    /// No way to regain one: a program with a setuid bit gives nothing.
+    NoNewPrivileges,
     /// A tree that no process of it can leave, ended as a whole.
     Tree,
     /// A limit on the memory of the tree.
@@ -75,9 +77,10 @@ pub enum Measure {
 
 impl Measure {
     /// All there are.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Session,
         Self::User,
+        Self::NoNewPrivileges,
         Self::Tree,
         Self::Memory,
         Self::Processes,
@@ -95,6 +98,7 @@ impl Measure {
         match self {
             Self::Session => "session",
             Self::User => "user",
+            Self::NoNewPrivileges => "no-new-privileges",
             Self::Tree => "tree",
             Self::Memory => "memory",
             Self::Processes => "processes",
@@ -114,6 +118,7 @@ impl fmt::Display for Measure {
         formatter.write_str(match self {
             Self::Session => "a session and an environment of its own",
             Self::User => "a user of its own, without privileges",
+            Self::NoNewPrivileges => "no way to gain privileges",
             Self::Tree => "a process tree that nothing leaves",
             Self::Memory => "a limit on memory",
             Self::Processes => "a limit on processes",

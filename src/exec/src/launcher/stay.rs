@@ -5,7 +5,8 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use nix::sys::stat::{SFlag, fstat};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
@@ -41,13 +42,8 @@ impl Stay {
             .iter()
             .map(|name| {
                 let name = CString::new(name.as_bytes())?;
-                let directory = sys::open_to_look(parent.as_fd(), &name)?;
-                let mode = fstat(&directory)?.st_mode;
-                if SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR {
-                    Ok(directory)
-                } else {
-                    Err(io::ErrorKind::NotADirectory.into())
-                }
+                let flags = sys::open_directory_flags() | OFlag::O_NOFOLLOW;
+                Ok(openat(&parent, name.as_c_str(), flags, Mode::empty())?)
             })
             .collect::<io::Result<_>>()?;
         Ok(OpenStay {

@@ -9,15 +9,17 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstatat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, geteuid, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat};
 
 use super::SpoolError;
 use super::layout;
+use crate::sys;
 
 const BASE: OFlag = OFlag::O_CLOEXEC.union(OFlag::O_NOFOLLOW);
 
@@ -91,19 +93,10 @@ impl Directory {
         }
     }
 
-    /// Gives a thing in the directory that was made by path to the directory's owner.
-    pub(crate) fn hand_over_by_name(&self, name: &str) -> Result<(), SpoolError> {
-        let Some((uid, gid)) = self.heir else {
-            return Ok(());
-        };
-        fchownat(
-            &self.descriptor,
-            name,
-            Some(uid),
-            Some(gid),
-            AtFlags::AT_SYMLINK_NOFOLLOW,
-        )
-        .map_err(|errno| system("hand over", name, errno.into()))
+    /// Makes a socket that listens, the owner's like everything in the directory, which is at
+    /// `path`.
+    pub(crate) fn bind_socket(&self, path: &Path, name: &str) -> io::Result<UnixListener> {
+        sys::bind_socket(self.as_fd(), path, name, self.heir)
     }
 
     /// Size of a file in bytes; `None` when there is none.

@@ -230,7 +230,8 @@ pub struct Usage {
     /// counted here.
     #[serde(default)]
     pub peak_memory_bytes: Option<u64>,
-    /// Bytes read from and written to disks. `None`: not counted here.
+    /// Bytes read from and written to disks; on macOS those of the command's first process alone.
+    /// `None`: not counted here.
     #[serde(default)]
     pub io_bytes: Option<IoBytes>,
     /// Most processes and threads at a time. `None`: not counted here.

@@ -261,6 +261,7 @@ impl Supervision<'_> {
         fault::point("supervisor-alone");
         let wait_status = self.tree.wait_status();
         let command = self.tree.command();
+        let disk_use = sys::disk_use_of(command);
         self.tree.collect();
         let strays = self.berth.end_strays();
         self.leftovers.extend(strays.ended);
@@ -283,6 +284,7 @@ impl Supervision<'_> {
         };
         let departure = self.berth.leave(group, vacancy);
         fault::point("supervisor-given-back");
+        ended.usage.io_bytes = disk_use;
         ended.given_back = departure.given_back;
         ended.command = Some(command);
         ended.wait_status = wait_status;

@@ -65,13 +65,11 @@ pub(super) fn take_post(assignment: &Assignment) -> Result<Post, SetUpError> {
     let directory = spool.directory();
     let path = request.spool.as_path();
     // The socket is the lock: a second supervisor finds the name taken.
-    let listener = sys::bind_socket(directory.as_fd(), path, layout::CONTROL_SOCKET)
+    let listener = directory
+        .bind_socket(path, layout::CONTROL_SOCKET)
         .map_err(|error| SetUpError::new("make the control socket", error))?;
     listener
         .set_nonblocking(true)
         .map_err(|error| SetUpError::new("set up the control socket", error))?;
-    directory
-        .hand_over_by_name(layout::CONTROL_SOCKET)
-        .map_err(SetUpError::spool)?;
     Ok(Post { spool, listener })
 }

@@ -74,9 +74,15 @@ pub(crate) struct Confinement<'a> {
     pub(crate) groups: &'a [Gid],
     pub(crate) namespaces: Namespaces,
     /// What it sees as `/tmp`; of no effect without mounts of its own.
+    #[cfg_attr(
+        target_os = "macos",
+        expect(dead_code, reason = "there are no such mounts")
+    )]
     pub(crate) temporary: Option<BorrowedFd<'a>>,
     /// Most processes of the user, where no control group limits them.
     pub(crate) processes: Option<u32>,
+    /// Where the system asks for one.
+    #[cfg_attr(target_os = "macos", expect(dead_code, reason = "it does not"))]
     pub(crate) out_of_memory_score: i32,
 }
 

@@ -28,10 +28,10 @@ pub(crate) use clone::{
 pub(crate) use process::{mark_close_on_exec, own_pid, peek_exit, reap, usage_of_children};
 pub(crate) use socket::handed_over_listener;
 pub(crate) use system::{
-    LogPlace, Signals, TEMPORARY_DIRECTORIES, adopt_orphans, bind_socket, boot_id, change_mode,
-    change_owner, children, clock, connect_socket, detached_mount, has_namespaces,
-    has_other_children, hide_memory, hide_processes, leave_mount_namespace, list_tree,
-    make_mutable, name_process, open_directory_flags, open_to_look, peer_uid, process_entry,
+    LogPlace, Signals, TEMPORARY_DIRECTORIES, Thing, adopt_orphans, bind_socket, boot_id,
+    can_forgo_privileges, change_mode, change_owner, children, clock, connect_socket, disk_use_of,
+    has_namespaces, has_other_children, has_private_temporary, hide_memory, hide_processes,
+    leave_mount_namespace, list_tree, name_process, open_directory_flags, peer_uid, process_entry,
     processes_of, rename_to_free_name, send_signal, set_room_aside, widen_pipe,
 };
 

@@ -5,7 +5,7 @@
 //! memory of its parent. Calls that the C library would carry out in all threads of a process are
 //! made without it.
 
-use std::ffi::{CString, c_int, c_long, c_ulong};
+use std::ffi::{CString, c_char, c_int, c_long, c_ulong};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr;
@@ -242,7 +242,7 @@ unsafe fn raise_loopback() -> Result<(), c_int> {
         check(socket)?;
         let mut request: libc::ifreq = std::mem::zeroed();
         for (to, from) in request.ifr_name.iter_mut().zip(*b"lo") {
-            *to = from.cast_signed();
+            *to = c_char::from_ne_bytes([from]);
         }
         let mut result = libc::ioctl(socket, libc::SIOCGIFFLAGS, &raw mut request);
         if result == 0 {

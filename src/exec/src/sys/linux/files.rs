@@ -1,18 +1,49 @@
 //! Files reached through descriptors and plain names, for those who may not follow anything.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstat};
 use nix::unistd::{Gid, Uid, fchownat};
 
-/// Opens whatever has the name, only to look at it and to change it: nothing happens to a device
-/// or a pipe by it, and a symbolic link is opened itself.
-pub(crate) fn open_to_look(directory: BorrowedFd<'_>, name: &CStr) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(directory, name, flags, Mode::empty())
+/// Whatever has a name, held on to by itself and not by the name.
+#[derive(Debug)]
+pub(crate) struct Thing(OwnedFd);
+
+impl Thing {
+    /// Opens whatever has the name, only to look at it and to change it: nothing happens to a
+    /// device or a pipe by it, and a symbolic link is opened itself.
+    pub(crate) fn open(directory: BorrowedFd<'_>, name: &CStr) -> nix::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(directory, name, flags, Mode::empty()).map(Self)
+    }
+
+    pub(crate) fn stat(&self) -> nix::Result<FileStat> {
+        fstat(&self.0)
+    }
+
+    /// Changes user and group.
+    pub(crate) fn change_owner(&self, owner: (Uid, Gid)) -> nix::Result<()> {
+        change_owner(self.0.as_fd(), owner)
+    }
+
+    /// Changes the mode of a thing that is no symbolic link.
+    pub(crate) fn change_mode(&self, mode: Mode) -> nix::Result<()> {
+        change_mode(self.0.as_fd(), mode)
+    }
+
+    /// Takes off the marks that keep even root from changing a regular file or a directory.
+    pub(crate) fn make_mutable(&self, is_directory: bool) -> nix::Result<()> {
+        make_mutable(self.0.as_fd(), is_directory)
+    }
+
+    /// What it is reached through.
+    #[expect(clippy::unnecessary_wraps, reason = "the same on every system")]
+    pub(crate) fn as_directory(&self) -> nix::Result<BorrowedFd<'_>> {
+        Ok(self.0.as_fd())
+    }
 }
 
 /// Changes user and group of exactly the thing that is open.
@@ -32,8 +63,7 @@ pub(crate) fn change_mode(thing: BorrowedFd<'_>, mode: Mode) -> nix::Result<()> 
     )
 }
 
-/// Takes off the marks that keep even root from changing a regular file or a directory.
-pub(crate) fn make_mutable(thing: BorrowedFd<'_>, is_directory: bool) -> nix::Result<()> {
+fn make_mutable(thing: BorrowedFd<'_>, is_directory: bool) -> nix::Result<()> {
     let kind = if is_directory {
         OFlag::O_DIRECTORY
     } else {

@@ -11,9 +11,7 @@ mod spawn;
 mod view;
 
 pub(super) use confine::Confined;
-pub(crate) use files::{
-    change_mode, change_owner, make_mutable, open_to_look, rename_to_free_name,
-};
+pub(crate) use files::{Thing, change_mode, change_owner, rename_to_free_name};
 pub(crate) use log::LogPlace;
 pub(super) use machine::thread_count;
 pub(crate) use machine::{
@@ -21,7 +19,7 @@ pub(crate) use machine::{
     widen_pipe,
 };
 pub(crate) use process_table::{
-    children, has_other_children, list_tree, process_entry, processes_of,
+    children, disk_use_of, has_other_children, list_tree, process_entry, processes_of,
 };
 pub(super) use signals::{LAST_SIGNAL, is_ignored, set_default_action};
 pub(crate) use signals::{Signals, send_signal};
@@ -31,5 +29,6 @@ pub(super) use spawn::{
     set_user_that_may_have_no_other_process, spawn, user_may_have_other_processes,
 };
 pub(crate) use view::{
-    TEMPORARY_DIRECTORIES, detached_mount, has_namespaces, hide_processes, leave_mount_namespace,
+    TEMPORARY_DIRECTORIES, can_forgo_privileges, has_namespaces, has_private_temporary,
+    hide_processes, leave_mount_namespace,
 };

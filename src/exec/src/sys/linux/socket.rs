@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{OFlag, open};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 
 /// Bytes of a socket address, its terminating zero included.
 const ADDRESS_BYTES: usize = 108;
@@ -24,14 +25,43 @@ pub(crate) fn connect_socket(path: &Path, name: &str) -> io::Result<UnixStream> 
     UnixStream::connect(descriptor_path(directory.as_fd()).join(name))
 }
 
-/// Makes the socket `name` in a directory that is open.
-pub(crate) fn bind_socket(directory: impl AsFd, _: &Path, name: &str) -> io::Result<UnixListener> {
+/// Makes the socket `name` in a directory that is open, as the owner's where there is one.
+pub(crate) fn bind_socket(
+    directory: impl AsFd,
+    _: &Path,
+    name: &str,
+    owner: Option<(Uid, Gid)>,
+) -> io::Result<UnixListener> {
+    let _guise = owner.map(Guise::put_on);
     UnixListener::bind(descriptor_path(directory.as_fd()).join(name))
 }
 
 /// The user at the other end of a connected socket, as the kernel knows it.
 pub(crate) fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     Ok(getsockopt(stream, PeerCredentials)?.uid())
+}
+
+/// While it is there, what this process of root makes in a file system is another user's. Changing
+/// the owner afterwards would need the name, behind which that user could put something else.
+struct Guise {
+    uid: Uid,
+    gid: Gid,
+}
+
+impl Guise {
+    fn put_on((uid, gid): (Uid, Gid)) -> Self {
+        Self {
+            gid: setfsgid(gid),
+            uid: setfsuid(uid),
+        }
+    }
+}
+
+impl Drop for Guise {
+    fn drop(&mut self) {
+        setfsuid(self.uid);
+        setfsgid(self.gid);
+    }
 }
 
 fn descriptor_path(directory: BorrowedFd<'_>) -> PathBuf {

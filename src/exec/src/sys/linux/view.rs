@@ -2,13 +2,18 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
-use nix::mount::{MsFlags, mount};
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
 
 /// Directories in which anybody may put anything.
 pub(crate) const TEMPORARY_DIRECTORIES: [&str; 2] = ["/tmp", "/var/tmp"];
+
+/// Where processes share memory by name.
+const SHARED_MEMORY: &str = "/dev/shm";
 
 const NOTHING: Option<&str> = None;
 
@@ -42,8 +47,27 @@ pub(crate) fn has_namespaces(kind: &str) -> io::Result<()> {
     fs::symlink_metadata(format!("/proc/self/ns/{kind}")).map(drop)
 }
 
+/// Whether temporary directories of its own can be put into a namespace: tried in this process's.
+pub(crate) fn has_private_temporary() -> io::Result<()> {
+    let root = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    detached_mount(root.as_fd())?;
+    if fs::symlink_metadata(SHARED_MEMORY).is_ok() {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(Some("tmpfs"), SHARED_MEMORY, Some("tmpfs"), flags, NOTHING)?;
+        umount2(SHARED_MEMORY, MntFlags::MNT_DETACH)?;
+    }
+    Ok(())
+}
+
+/// Whether programs with a setuid bit can be kept from giving their owner's rights: always, as no
+/// command is started otherwise.
+#[expect(clippy::unnecessary_wraps, reason = "the same on every system")]
+pub(crate) fn can_forgo_privileges() -> Result<(), &'static str> {
+    Ok(())
+}
+
 /// A directory as a mount that is nowhere yet; see open_tree(2). There since Linux 5.2.
-pub(crate) fn detached_mount(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(super) fn detached_mount(directory: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     const OPEN_TREE_CLONE: libc::c_int = 1;
     let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | libc::AT_EMPTY_PATH;
     // SAFETY: numbers and a C string.
