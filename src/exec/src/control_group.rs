@@ -215,6 +215,8 @@ impl Group {
         Ok(list
             .split_ascii_whitespace()
             .filter_map(|number| number.parse().ok())
+            // One that is out of sight from here has no number, and 0 means somebody else.
+            .filter(|number| *number > 0)
             .map(ProcessId)
             .collect())
     }

@@ -151,7 +151,8 @@ impl Nursery {
             if is_spare {
                 self.spare = None;
             }
-            if self.running.contains(&pid) && !matches!(status, WaitStatus::Exited(_)) {
+            // A supervisor has no other exit codes: one that has panicked was cut off too.
+            if self.running.contains(&pid) && !matches!(status, WaitStatus::Exited(0 | 1)) {
                 ended = Ended::Abruptly;
             }
             self.running.retain(|running| *running != pid);

@@ -11,7 +11,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io::Read as _;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Config, LauncherError, Listen, inherited_connection, run};
@@ -54,6 +56,12 @@ pub enum ProgramError {
         #[source]
         source: std::io::Error,
     },
+    /// Others than root may write to the configuration of a launcher that runs as root.
+    #[error("trust the configuration `{}`: others than root may write to it", path.display())]
+    Unprotected {
+        /// The file.
+        path: PathBuf,
+    },
     /// The configuration makes no sense.
     #[error("understand the configuration `{}`", path.display())]
     Malformed {
@@ -75,7 +83,10 @@ impl ProgramError {
     /// Exit code: 64 when the caller has to change something, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage | Self::Unreadable { .. } | Self::Malformed { .. } => 64,
+            Self::Usage
+            | Self::Unreadable { .. }
+            | Self::Unprotected { .. }
+            | Self::Malformed { .. } => 64,
             Self::Socket(_) | Self::Launcher(_) => 1,
         }
     }
@@ -161,10 +172,21 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Option<(PathBuf, Mode
 }
 
 fn read(path: &Path) -> Result<Config, ProgramError> {
-    let json = std::fs::read(path).map_err(|source| ProgramError::Unreadable {
+    let unreadable = |source| ProgramError::Unreadable {
         path: path.to_owned(),
         source,
-    })?;
+    };
+    let mut file = std::fs::File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    let own = nix::unistd::geteuid();
+    // It says what root does for whom.
+    if own.is_root() && (metadata.uid() != own.as_raw() || metadata.mode() & 0o022 != 0) {
+        return Err(ProgramError::Unprotected {
+            path: path.to_owned(),
+        });
+    }
+    let mut json = Vec::new();
+    file.read_to_end(&mut json).map_err(unreadable)?;
     serde_json::from_slice(&json).map_err(|source| ProgramError::Malformed {
         path: path.to_owned(),
         source,
@@ -173,6 +195,8 @@ fn read(path: &Path) -> Result<Config, ProgramError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -216,5 +240,10 @@ mod tests {
             "{problem}"
         );
         assert!(read(Path::new("/nonexistent")).is_err());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            let problem = check(good).unwrap_err();
+            assert!(problem.contains("others than root"), "{problem}");
+        }
     }
 }

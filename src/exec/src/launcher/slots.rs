@@ -265,7 +265,7 @@ impl Slots {
 impl Slot<'_> {
     /// Gives the slot back. One that is not known to be empty is emptied by its next holder.
     pub(crate) fn release(mut self, vacancy: Vacancy) {
-        drop(self.group.take());
+        self.group = None;
         if vacancy == Vacancy::Empty {
             // Not written means not left: the next holder looks for itself.
             let _ = record(&self.lock, EMPTY, None);

@@ -50,6 +50,17 @@ pub(super) fn resolve(users: &Users, client_uid: u32) -> Result<Vec<SlotUser>, S
         if user.uid.as_raw() == client_uid {
             return Err(format!("user `{name}` is the client's own"));
         }
+        if user.gid == client_group(client_uid) {
+            return Err(format!("user `{name}` has the client's primary group"));
+        }
+        let group = Group::from_gid(user.gid)
+            .map_err(|errno| format!("look up the group of user `{name}`: {errno}"))?;
+        if let Some(group) = group.filter(|group| POWERFUL_GROUPS.contains(&group.name.as_str())) {
+            return Err(format!(
+                "user `{name}` is in group `{}`, which gives power over the machine",
+                group.name
+            ));
+        }
         if !uids.insert(user.uid.as_raw()) {
             return Err(format!("user `{name}` is named twice"));
         }
@@ -165,6 +176,11 @@ mod tests {
         check_refused(named(&[]), &[], "the pool of users is empty");
         check_refused(range(0, 2), &[], "user `root` has the rights of root");
         check_refused(range(4241, 2), &[], "user `4242` is the client's own");
+        check_refused(
+            range(4, 1),
+            &[],
+            "user `sync` is in group `adm`, which gives power over the machine",
+        );
         check_refused(
             range(u32::MAX - 3, 3),
             &[],

@@ -151,6 +151,13 @@ impl Directory {
         if !metadata.is_file() || metadata.nlink() > 1 {
             return Err(io::Error::other("not a regular file with one name"));
         }
+        // One that the owner has moved here, and could not write to itself.
+        if self
+            .heir
+            .is_some_and(|(uid, _)| metadata.uid() != uid.as_raw())
+        {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         Ok(file)
     }
 
@@ -174,5 +181,51 @@ pub(crate) fn system(operation: &'static str, name: &str, source: io::Error) -> 
         operation,
         name: name.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use nix::unistd::chown;
+
+    use super::*;
+
+    const OWNER: u32 = 61_003;
+
+    #[test]
+    fn what_root_makes_is_the_owners_and_what_is_not_the_owners_is_left_alone() {
+        if !geteuid().is_root() {
+            crate::skipped("only root works in directories of others");
+            return;
+        }
+        let own = Some(Uid::from_raw(OWNER));
+        let top = tempfile::tempdir().unwrap();
+        chown(top.path(), own, Some(Gid::from_raw(OWNER))).unwrap();
+        let directory = Directory::at(top.path()).unwrap();
+        let owner = |name: &str| {
+            let metadata = top.path().join(name).symlink_metadata().unwrap();
+            (metadata.uid(), metadata.gid())
+        };
+        directory.create_file("made").unwrap();
+        let listener = directory.bind_socket(top.path(), "ctl").unwrap();
+        assert_eq!(owner("made"), (OWNER, OWNER));
+        assert_eq!(owner("ctl"), (OWNER, OWNER));
+        drop(listener);
+        std::fs::write(top.path().join("back"), "").unwrap();
+        assert_eq!(owner("back"), (0, 0), "the process is root again");
+
+        std::fs::write(top.path().join("roots"), "kept").unwrap();
+        std::fs::write(top.path().join("linked"), "kept").unwrap();
+        chown(&top.path().join("linked"), own, None).unwrap();
+        std::fs::hard_link(top.path().join("linked"), top.path().join("other")).unwrap();
+        symlink("made", top.path().join("link")).unwrap();
+        for name in ["roots", "linked", "link"] {
+            assert!(directory.open_or_create_file(name).is_err(), "{name}");
+            assert!(directory.create_or_empty_file(name).is_err(), "{name}");
+        }
+        assert_eq!(std::fs::read(top.path().join("roots")).unwrap(), b"kept");
+        directory.open_or_create_file("made").unwrap();
     }
 }

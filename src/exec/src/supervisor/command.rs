@@ -9,7 +9,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::hand_over::HandedOver;
 use crate::identity::ProcessId;
-use crate::launcher::{Ground, Place, Slot, SlotUser};
+use crate::launcher::{Ground, Place, Slot, SlotUser, owned_by};
 use crate::os_text::OsText;
 use crate::request::{LaunchRequest, Network, OutputStreams, ResourceLimits};
 use crate::spool::Stream;
@@ -39,7 +39,19 @@ pub(super) fn start(
     bounds: &Bounds<'_>,
 ) -> Result<Running, StartFailure> {
     let at = |step| move |source| StartFailure { step, source };
-    let directory = work.open().map_err(at(StartStep::WorkingDirectory))?;
+    let user = bounds.slot.and_then(|slot| slot.user);
+    let directory = work
+        .open()
+        .and_then(|directory| {
+            // The way to it is not the user's own, so it may not be just any that is open to all.
+            let client = bounds.ground.client.0;
+            match user {
+                Some(user) if owned_by(&directory, user.uid).is_ok() => Ok(directory),
+                Some(_) => owned_by(&directory, client).map(|()| directory),
+                None => Ok(directory),
+            }
+        })
+        .map_err(at(StartStep::WorkingDirectory))?;
     let stdin = File::open("/dev/null").map_err(at(StartStep::StandardStreams))?;
     let (stdout_reader, stdout) = output_pipe().map_err(at(StartStep::Pipes))?;
     let mut pipes = vec![(stdout_reader, Stream::Stdout)];
@@ -62,7 +74,6 @@ pub(super) fn start(
         .iter()
         .map(|part| text(part.as_bytes()))
         .collect::<Result<_, _>>()?;
-    let user = bounds.slot.and_then(|slot| slot.user);
     let environment: Vec<_> = request
         .environment
         .iter()

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::os::unix::net::UnixListener;
 
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use nix::unistd::{Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use super::{Assignment, SetUpError};
 use crate::identity::ProcessIdentity;
+use crate::launcher::owned_by;
 use crate::spool::{Directory, SpoolWriter, layout};
 use crate::sys::{self, Signals};
 
@@ -59,7 +60,12 @@ pub(super) fn take_post(assignment: &Assignment) -> Result<Post, SetUpError> {
         .places
         .spool
         .open()
-        .and_then(Directory::from_descriptor)
+        .and_then(|spool| {
+            // A root that the client could put a link in the place of leads anywhere, but what is
+            // written is written only to what is the client's.
+            owned_by(&spool, Uid::from_raw(assignment.client_uid))?;
+            Directory::from_descriptor(spool)
+        })
         .map_err(|error| SetUpError::new("open the spool", error))?;
     let spool = SpoolWriter::take_over(spool, request.spool_limits).map_err(SetUpError::spool)?;
     let directory = spool.directory();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use helix_exec::launcher::{ControlGroups, Measure, Refusal, Reply, Request};
-use helix_exec::spool::status::{Ended, Ending, Status};
+use helix_exec::spool::status::{Ended, Ending, StartStep, Status};
 use helix_exec::{Directories, LaunchRequest, Network, frame};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -575,4 +575,77 @@ fn directories_that_cannot_all_be_handed_over_stay_with_the_client() {
     assert_eq!(parent.join("t").metadata().unwrap().uid(), 4242);
     let (ended, _) = launcher.run_shell("true");
     assert_eq!(ended.ending, Ending::Exited { code: 0 });
+}
+
+#[test]
+fn nothing_of_the_launcher_is_open_in_a_command() {
+    let Some(mut launcher) = Isolated::start() else {
+        return;
+    };
+    let mut request = launcher.shell("");
+    request.command = vec!["/bin/ls".into(), "-l".into(), "/proc/self/fd".into()];
+    let (_, log) = launcher.run(request);
+    let mut targets: Vec<&str> = log
+        .lines()
+        .filter_map(|line| line.rsplit_once(" -> ").map(|(_, target)| target))
+        .collect();
+    // One is that of the listing itself.
+    targets.retain(|target| !target.starts_with("/proc/"));
+    assert_eq!((targets.len(), targets[0]), (3, "/dev/null"), "{log}");
+    assert!(
+        targets[1].starts_with("pipe:") && targets[1] == targets[2],
+        "{log}"
+    );
+}
+
+#[test]
+fn spool_that_is_not_the_clients_is_refused() {
+    let Some(mut launcher) = Isolated::start() else {
+        return;
+    };
+    let request = launcher.shell("true");
+    let spool = request.spool.as_path().to_owned();
+    nix::unistd::chown(&spool, Some(4242.into()), None).unwrap();
+    let refusal = launcher.try_launch(request).err().unwrap();
+    assert!(
+        refusal.to_string().contains("belongs to user 4242"),
+        "{refusal}"
+    );
+    // A root that was replaced by a link leads to what is somebody else's.
+    let request = launcher.shell("true");
+    let spools = launcher.path().join("spools");
+    let away = launcher.path().join("away");
+    fs::rename(&spools, launcher.path().join("moved")).unwrap();
+    fs::create_dir_all(away.join("2")).unwrap();
+    nix::unistd::chown(&away.join("2"), Some(4242.into()), None).unwrap();
+    std::os::unix::fs::symlink(&away, &spools).unwrap();
+    let refusal = launcher.try_launch(request).err().unwrap();
+    assert!(
+        refusal.to_string().contains("belongs to user 4242"),
+        "{refusal}"
+    );
+    assert_eq!(fs::read_dir(away.join("2")).unwrap().count(), 0);
+}
+
+#[test]
+fn command_starts_in_no_directory_of_a_stranger() {
+    let Some(mut launcher) = Isolated::start() else {
+        return;
+    };
+    let mut request = launcher.shell("cat open");
+    let shut = launcher.work().join("shut");
+    fs::create_dir_all(shut.join("below")).unwrap();
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(shut.join("below/open"), "secret").unwrap();
+    nix::unistd::chown(&shut.join("below"), Some(4242.into()), None).unwrap();
+    request.working_directory = shut.join("below").into();
+    let (ended, log) = launcher.run(request);
+    assert!(matches!(
+        ended.ending,
+        Ending::CouldNotStart {
+            step: StartStep::WorkingDirectory,
+            ..
+        }
+    ));
+    assert!(!log.contains("secret"), "{log}");
 }

@@ -203,6 +203,12 @@ impl Confined {
         if asked < 0 || [real, effective, saved] != [self.gid; 3] {
             return NOT_PROVEN;
         }
+        // SAFETY: without room for them the kernel only counts the groups.
+        let groups =
+            unsafe { libc::syscall(libc::SYS_getgroups, 0, ptr::null_mut::<libc::gid_t>()) };
+        if usize::try_from(groups) != Ok(self.groups.len()) {
+            return NOT_PROVEN;
+        }
         let mut header = CAPABILITY_HEADER;
         let mut held = [CapabilitySet {
             effective: u32::MAX,
