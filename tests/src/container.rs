@@ -14,8 +14,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SIGRTMIN, kill};
-use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
@@ -26,6 +24,8 @@ pub const VARIABLE: &str = "HELIX_TEST_SYSTEMD";
 
 /// How long a container may take to power off before it is killed.
 const POWER_OFF_WITHIN: Duration = Duration::from_secs(5);
+
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// The hierarchy of version 1 that a container also has a place in, on machines
 /// that have both.
@@ -59,7 +59,6 @@ impl Ran {
     /// # Panics
     ///
     /// If it did not.
-    #[must_use]
     pub fn good(self) -> String {
         assert_eq!(self.exit_code, Some(0), "{self:?}");
         self.output.trim_end().to_owned()
@@ -182,8 +181,9 @@ impl Container {
     /// If it cannot be written.
     pub async fn write(&self, path: &str, content: &str) {
         let line = "mkdir -p \"${1%/*}\" && cat >\"$1\"";
-        let written = self.run_with(&["sh", "-c", line, "sh", path], content.as_bytes());
-        written.await.good();
+        self.run_with(&["sh", "-c", line, "sh", path], content.as_bytes())
+            .await
+            .good();
     }
 
     /// Puts what is in a directory of this machine into one of the container's.
@@ -212,18 +212,102 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         if self.leader > 0 {
-            // `systemctl poweroff`, as systemd(1) has it for its first process.
-            let power_off = libc_signal(4);
-            let signalled = power_off
-                .map(|signal| nix::errno::Errno::result(signal(self.leader)))
-                .is_some_and(|result| result.is_ok());
+            // At once and without a word to its services: with the first process all
+            // others go, and the manager tidies up after them.
+            let _ = self
+                .command(&["systemctl", "poweroff", "-ff"])
+                .into_std()
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
             let give_up_at = Instant::now() + POWER_OFF_WITHIN;
-            while signalled
-                && matches!(self.manager.try_wait(), Ok(None))
-                && Instant::now() < give_up_at
-            {
-                std::thread::sleep(Duration::from_millis(20));
+            while matches!(self.manager.try_wait(), Ok(None)) && Instant::now() < give_up_at {
+                std::thread::sleep(LOOK_AGAIN_AFTER);
+            }
+        }
+        // What is left of it in spite of that.
+        let group = isolated::hierarchy().join(&self.name);
+        let _ = fs::write(group.join("cgroup.kill"), "1");
+        let _ = self.manager.kill();
+        let _ = self.manager.wait();
+        for group in [group, Path::new(NAMED_HIERARCHY).join(&self.name)] {
+            let give_up_at = Instant::now() + POWER_OFF_WITHIN;
+            // Those that were killed just now are still on their way out.
+            while remove_groups(&group).is_err() && Instant::now() < give_up_at {
+                std::thread::sleep(LOOK_AGAIN_AFTER);
             }
         }
     }
+}
+
+/// Starts the program that makes the container, in a control group by which all of
+/// it can be killed.
+fn start(
+    tree: &OsStr,
+    name: &str,
+    group: &Path,
+    files: &[(PathBuf, &str)],
+    directory: &Path,
+) -> Child {
+    let console = fs::File::create(directory.join("console")).expect("a file is made");
+    let errors = console.try_clone().expect("a second handle");
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg("echo $$ >\"$0/cgroup.procs\" && exec systemd-nspawn \"$@\"")
+        .arg(group)
+        .args([
+            "--quiet",
+            "--boot",
+            "--volatile=overlay",
+            "--private-network",
+        ])
+        // There is no service manager out here to be told of it.
+        .args(["--register=no", "--keep-unit", "--console=pipe"])
+        // As on a machine of its own.
+        .args([
+            "--system-call-filter=@keyring bpf",
+            "--capability=CAP_SYSLOG",
+        ])
+        .arg(format!("--machine={name}"))
+        .arg("--directory")
+        .arg(tree);
+    for (from, to) in files {
+        command.arg(format!("--bind-ro={}:{to}", from.display()));
+    }
+    command
+        .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+        .stdin(Stdio::null())
+        .stdout(console)
+        .stderr(errors)
+        .spawn()
+        .expect("a shell starts")
+}
+
+/// The first process of the container that this one manages.
+fn first_process(manager: u32) -> Option<i32> {
+    let manager = manager.to_string();
+    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let status = fs::read_to_string(entry.path().join("status")).ok()?;
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
+        // Until it has become systemd it has not finished its preparations.
+        (field("PPid:")?.trim() == manager && field("Name:")?.trim() == "systemd").then_some(pid)
+    })
+}
+
+/// Removes control groups with all beneath them.
+fn remove_groups(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_groups(&entry.path())?;
+        }
+    }
+    fs::remove_dir(directory)
 }

@@ -259,7 +259,8 @@ impl Isolated {
     }
 }
 
-fn hierarchy() -> PathBuf {
+/// Where the control groups of version 2 are.
+pub(crate) fn hierarchy() -> PathBuf {
     let unified = PathBuf::from("/sys/fs/cgroup/unified");
     if unified.is_dir() {
         unified

@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod archive;
+pub mod container;
 pub mod disk;
 pub mod guest;
 pub mod http;

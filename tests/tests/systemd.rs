@@ -1,0 +1,486 @@
+//! The daemons as services of a real systemd.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use helix_tests::container::Container;
+use helix_tests::eventually;
+use helix_tests::programs::program;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Child;
+
+const UNITS: [&str; 5] = [
+    "helix-agent.service",
+    "helix-launcher.socket",
+    "helix-launcher.service",
+    "helix-items.service",
+    "helix.slice",
+];
+
+/// Lets the work item end that [`Machine::begin_counting`] starts.
+const GATE: &str = "/run/gate";
+
+/// A container with the daemons installed as a package would do it.
+struct Machine {
+    container: Container,
+}
+
+impl Machine {
+    /// Installs everything and starts nothing.
+    async fn install(configuration: &str) -> Option<Self> {
+        let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let programs = ["helix", "helix-agent", "helix-launcher"];
+        let paths = programs.map(|name| format!("/usr/bin/{name}"));
+        let files: Vec<(PathBuf, &str)> = programs
+            .iter()
+            .zip(&paths)
+            .map(|(name, path)| (program(name), path.as_str()))
+            .collect();
+        let container = Container::boot(&files).await?;
+        let systemd = root.join("systemd");
+        for (from, to) in [
+            (systemd.clone(), "/lib/systemd/system"),
+            (systemd.join("sysusers.d"), "/usr/lib/sysusers.d"),
+            (systemd.join("tmpfiles.d"), "/usr/lib/tmpfiles.d"),
+        ] {
+            container.install(&from, to).await;
+        }
+        container
+            .run(&["systemd-sysusers", "helix.conf"])
+            .await
+            .good();
+        container
+            .run(&["systemd-tmpfiles", "--create", "helix.conf"])
+            .await
+            .good();
+        let uid = container.run(&["id", "-u", "helix-agent"]).await.good();
+        let launcher = std::fs::read_to_string(root.join("packaging/launcher.json"));
+        let launcher = launcher
+            .expect("an example")
+            .replace("\"client_uid\": 990", &format!("\"client_uid\": {uid}"));
+        container.write("/etc/helix/launcher.json", &launcher).await;
+        let configuration = format!(
+            "slots = 2\n{configuration}\n\
+             [launcher]\nsocket = \"/run/helix/launcher.sock\"\n\
+             [isolation]\nrequire = [\"user\", \"tree\", \"private-tmp\", \"hidden-processes\"]\n\
+             [shutdown]\ndrain_timeout = \"100ms\"\n"
+        );
+        container
+            .write("/etc/helix/agent.toml", &configuration)
+            .await;
+        let machine = Self { container };
+        machine.systemctl(&["daemon-reload"]).await;
+        Some(machine)
+    }
+
+    /// The same, and starts the agent.
+    async fn start() -> Option<Self> {
+        let machine = Self::install("").await?;
+        machine
+            .systemctl(&["enable", "--now", "helix-agent.service"])
+            .await;
+        Some(machine)
+    }
+
+    async fn systemctl(&self, arguments: &[&str]) -> String {
+        let ran = self
+            .container
+            .run(&[&["systemctl"], arguments].concat())
+            .await;
+        if ran.exit_code != Some(0) {
+            let journal = self.container.run(&["journalctl", "-b", "-n", "60"]).await;
+            panic!("systemctl {arguments:?}: {ran:?}\n{}", journal.output);
+        }
+        ran.good()
+    }
+
+    async fn property(&self, unit: &str, name: &str) -> String {
+        self.systemctl(&["show", unit, "--property", name, "--value"])
+            .await
+    }
+
+    async fn has_file(&self, path: &str) -> bool {
+        let ran = self.container.run(&["test", "-e", path]).await;
+        ran.exit_code == Some(0)
+    }
+
+    /// Waits until a file is there.
+    async fn await_file(&self, path: &str) {
+        eventually(path, async || {
+            self.has_file(path).await.then_some(()).ok_or("not there")
+        })
+        .await;
+    }
+
+    /// Runs a shell line as a work item to its end.
+    async fn run_item(&self, line: &str) -> Output {
+        self.start_item(line)
+            .wait_with_output()
+            .await
+            .expect("a child")
+    }
+
+    fn start_item(&self, line: &str) -> Child {
+        self.container
+            .spawn(&["helix", "run", "--quiet", "--shell", line])
+    }
+
+    /// Starts a work item that counts until [`GATE`] is there and ends with exit
+    /// code 7, and waits until it has begun.
+    async fn begin_counting(&self) -> Child {
+        let mut item = self.start_item(&format!(
+            "i=0; while [ ! -e {GATE} ]; do echo $i; i=$((i+1)); sleep 0.02; done; echo end; exit 7"
+        ));
+        let mut first = [0; 2];
+        let output = item.stdout.as_mut().expect("a pipe");
+        output.read_exact(&mut first).await.expect("it begins");
+        assert_eq!(&first, b"0\n");
+        item
+    }
+
+    /// Lets the counting end, and checks that nobody disturbed it.
+    async fn end_counting(&self, item: Child) {
+        self.container.run(&["touch", GATE]).await.good();
+        let output = item.wait_with_output().await.expect("a child");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(7), "{errors}");
+        let console = String::from_utf8(output.stdout).expect("a text");
+        let numbers = console.strip_suffix("end\n").expect("the last line");
+        let mut expected = 1;
+        for line in numbers.lines() {
+            assert_eq!(line, expected.to_string(), "{console}");
+            expected += 1;
+        }
+        // It did count while it was being looked at.
+        assert!(expected > 5, "{console}");
+    }
+
+    /// Says what has failed since the machine was started.
+    async fn failed_units(&self) -> String {
+        self.systemctl(&["list-units", "--state=failed", "--no-legend", "--plain"])
+            .await
+    }
+
+    /// Messages of the journal, one JSON object each.
+    async fn journal(&self, unit: &str) -> Vec<serde_json::Value> {
+        let arguments = ["journalctl", "-b", "-o", "json", "-u", unit];
+        let text = self.container.run(&arguments).await.good();
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    }
+}
+
+/// Written past the harness, as it is of interest also when all is well.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "in the container: {text}");
+}
+
+#[tokio::test]
+async fn units_are_without_mistakes_and_closed_as_far_as_their_work_allows() {
+    let Some(machine) = Machine::install("").await else {
+        return;
+    };
+    let verify = [
+        "systemd-analyze",
+        "verify",
+        "--recursive-errors=no",
+        "--man=no",
+    ];
+    let ran = machine.container.run(&[&verify[..], &UNITS].concat()).await;
+    assert_eq!(ran.errors, "");
+    ran.good();
+    // In tenths, of 10.
+    for (unit, most) in [("helix-agent.service", 19), ("helix-launcher.service", 84)] {
+        let path = format!("/lib/systemd/system/{unit}");
+        let threshold = format!("--threshold={most}");
+        let security = [
+            "systemd-analyze",
+            "security",
+            "--offline=true",
+            "--no-pager",
+        ];
+        let ran = machine
+            .container
+            .run(&[&security[..], &[&threshold, &path]].concat())
+            .await;
+        tell(ran.output.lines().last().unwrap_or_default());
+        ran.good();
+    }
+}
+
+#[tokio::test]
+async fn agent_is_active_only_once_it_answers() {
+    let probe = "[[probes]]\ncapability = \"slow\"\n\
+                 command = [\"sh\", \"-c\", \"while [ ! -e /run/gate ]; do sleep 0.02; done\"]\n";
+    let Some(machine) = Machine::install(probe).await else {
+        return;
+    };
+    machine
+        .systemctl(&["start", "--no-block", "helix-agent.service"])
+        .await;
+    let unit = "helix-agent.service";
+    // It waits for its probe, so it does not listen yet.
+    machine.await_file("/var/lib/helix/agent/lock").await;
+    assert_eq!(machine.property(unit, "ActiveState").await, "activating");
+    assert!(!machine.has_file("/var/lib/helix/agent/listening").await);
+    machine.container.run(&["touch", GATE]).await.good();
+    machine.systemctl(&["start", unit]).await;
+    assert_eq!(machine.property(unit, "ActiveState").await, "active");
+    assert!(machine.has_file("/var/lib/helix/agent/listening").await);
+    assert!(machine.run_item("true").await.status.success());
+    eventually("the status tells", async || {
+        let status = machine.property(unit, "StatusText").await;
+        if status == "takes work; 0 running" {
+            Ok(())
+        } else {
+            Err(status)
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn item_runs_as_user_of_a_slot_in_the_group_of_work_items() {
+    let Some(machine) = Machine::start().await else {
+        return;
+    };
+    let line = "id -un; id -Gn; grep ^0: /proc/self/cgroup; cat /proc/self/oom_score_adj; \
+                grep CapBnd /proc/self/status; ls /tmp; echo x >file && cat file";
+    let output = machine.run_item(line).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<_> = text.lines().collect();
+    let expected = [
+        "helix-0",
+        "helix-0",
+        "0::/helix.slice/helix-items.service/slot-0",
+        "500",
+        "CapBnd:\t0000000000000000",
+        "x",
+    ];
+    assert_eq!(
+        lines,
+        expected,
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for (unit, slice) in [
+        ("helix-agent.service", "system.slice"),
+        ("helix-launcher.service", "system.slice"),
+    ] {
+        assert_eq!(machine.property(unit, "Slice").await, slice);
+    }
+    let launcher = machine.property("helix-launcher.service", "MainPID").await;
+    let score = format!("/proc/{launcher}/oom_score_adj");
+    assert_eq!(machine.container.run(&["cat", &score]).await.good(), "-900");
+}
+
+#[tokio::test]
+async fn socket_of_the_launcher_is_open_to_the_agent_alone() {
+    let Some(machine) = Machine::start().await else {
+        return;
+    };
+    let stat = ["stat", "--format=%U %G %a", "/run/helix/launcher.sock"];
+    let mode = machine.container.run(&stat).await.good();
+    assert_eq!(mode, "helix-agent helix-agent 600");
+}
+
+#[tokio::test]
+async fn restarts_of_launcher_and_agent_do_not_disturb_an_item() {
+    let Some(machine) = Machine::start().await else {
+        return;
+    };
+    let item = machine.begin_counting().await;
+    for unit in [
+        "helix-launcher.service",
+        "helix-agent.service",
+        "helix-launcher.service",
+    ] {
+        let before = machine.property(unit, "MainPID").await;
+        machine.systemctl(&["restart", unit]).await;
+        assert_ne!(machine.property(unit, "MainPID").await, before);
+    }
+    // A new launcher starts the next while the first still runs.
+    let second = machine.run_item("id -un").await;
+    assert_eq!(String::from_utf8_lossy(&second.stdout), "helix-1\n");
+    machine.systemctl(&["daemon-reexec"]).await;
+    machine.end_counting(item).await;
+    assert_eq!(machine.failed_units().await, "");
+}
+
+#[tokio::test]
+async fn daemons_that_are_killed_come_back_to_an_item_that_runs_on() {
+    let Some(machine) = Machine::start().await else {
+        return;
+    };
+    let item = machine.begin_counting().await;
+    for unit in ["helix-launcher.service", "helix-agent.service"] {
+        let before = machine.property(unit, "MainPID").await;
+        machine
+            .systemctl(&["kill", "--kill-who=main", "--signal=SIGKILL", unit])
+            .await;
+        eventually("it is started again", async || {
+            let now = machine.property(unit, "MainPID").await;
+            let state = machine.property(unit, "ActiveState").await;
+            if now != before && now != "0" && state == "active" {
+                Ok(())
+            } else {
+                Err((now, state))
+            }
+        })
+        .await;
+    }
+    machine.end_counting(item).await;
+}
+
+#[tokio::test]
+async fn agent_that_hangs_is_restarted_and_takes_its_item_up_again() {
+    let Some(machine) = Machine::install("").await else {
+        return;
+    };
+    let drop_in = "/etc/systemd/system/helix-agent.service.d/test.conf";
+    machine
+        .container
+        .write(drop_in, "[Service]\nWatchdogSec=2s\n")
+        .await;
+    machine.systemctl(&["daemon-reload"]).await;
+    let unit = "helix-agent.service";
+    machine.systemctl(&["start", unit]).await;
+    let item = machine.begin_counting().await;
+    let healthy = machine.property(unit, "MainPID").await;
+    // Longer than the watchdog waits: a well agent is left alone.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(machine.property(unit, "MainPID").await, healthy);
+    let began = Instant::now();
+    machine
+        .systemctl(&["kill", "--kill-who=main", "--signal=SIGSTOP", unit])
+        .await;
+    eventually("the watchdog has it restarted", async || {
+        let restarts = machine.property(unit, "NRestarts").await;
+        let state = machine.property(unit, "ActiveState").await;
+        if restarts == "1" && state == "active" {
+            Ok(())
+        } else {
+            Err((restarts, state))
+        }
+    })
+    .await;
+    tell(&format!(
+        "a hung agent was replaced after {:?}",
+        began.elapsed()
+    ));
+    machine.end_counting(item).await;
+    let journal = machine.journal(unit).await;
+    assert!(
+        journal.iter().any(|entry| entry["MESSAGE"]
+            .as_str()
+            .is_some_and(|text| text.contains("Watchdog timeout"))),
+        "{journal:?}"
+    );
+}
+
+#[tokio::test]
+async fn stopping_the_items_ends_them_and_their_record_says_interrupted() {
+    let Some(machine) = Machine::start().await else {
+        return;
+    };
+    let item = machine.begin_counting().await;
+    machine.systemctl(&["stop", "helix-items.service"]).await;
+    let output = item.wait_with_output().await.expect("a child");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    // Nothing was learned about the work item.
+    assert_eq!(output.status.code(), Some(70), "{errors}");
+    // The agent asks for a launcher, and so has all of it started again.
+    eventually("work is taken again", async || {
+        let output = machine.run_item("id -un").await;
+        if output.stdout == b"helix-0\n" {
+            Ok(())
+        } else {
+            Err(output)
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stopped_services_leave_nothing_that_failed_and_nothing_that_runs() {
+    let Some(machine) = Machine::start().await else {
+        return;
+    };
+    assert!(machine.run_item("true").await.status.success());
+    let stop = [&["stop"], &UNITS[..4]].concat();
+    machine.systemctl(&stop).await;
+    assert_eq!(machine.failed_units().await, "");
+    for unit in &UNITS[..4] {
+        assert_eq!(machine.property(unit, "ActiveState").await, "inactive");
+    }
+    eventually("nothing runs", async || {
+        let ran = machine.container.run(&["pgrep", "-l", "helix"]).await;
+        if ran.output.is_empty() {
+            Ok(())
+        } else {
+            Err(ran)
+        }
+    })
+    .await;
+    assert!(!machine.has_file("/var/lib/helix/agent/listening").await);
+    // And all of it starts again.
+    machine.systemctl(&["start", "helix-agent.service"]).await;
+    assert!(machine.run_item("true").await.status.success());
+}
+
+#[tokio::test]
+async fn wrong_configuration_keeps_the_agent_from_starting_and_is_in_the_journal() {
+    let Some(machine) = Machine::install("").await else {
+        return;
+    };
+    machine
+        .container
+        .write("/etc/helix/agent.toml", "slots = 0\n")
+        .await;
+    let unit = "helix-agent.service";
+    let ran = machine.container.run(&["systemctl", "start", unit]).await;
+    assert_ne!(ran.exit_code, Some(0), "{ran:?}");
+    eventually("the service manager gives up", async || {
+        match machine.property(unit, "ActiveState").await.as_str() {
+            "failed" => Ok(()),
+            state => Err(state.to_owned()),
+        }
+    })
+    .await;
+    // Nobody tries again what cannot get better by itself.
+    assert_eq!(machine.property(unit, "NRestarts").await, "0");
+    let journal = machine.journal(unit).await;
+    assert!(
+        journal.iter().any(|entry| entry["MESSAGE"]
+            .as_str()
+            .is_some_and(|text| text.contains("agent.toml:1"))),
+        "{journal:?}"
+    );
+}
+
+#[tokio::test]
+async fn journal_has_the_fields_of_an_attempt() {
+    let Some(machine) = Machine::start().await else {
+        return;
+    };
+    assert!(machine.run_item("true").await.status.success());
+    let journal = machine.journal("helix-agent.service").await;
+    let entry = journal
+        .iter()
+        .find(|entry| entry["MESSAGE"] == "attempt ended")
+        .unwrap_or_else(|| panic!("{journal:?}"));
+    assert_eq!(entry["SYSLOG_IDENTIFIER"], "helix-agent", "{entry}");
+    assert_eq!(entry["PRIORITY"], "5", "{entry}");
+    for field in [
+        "HELIX_ATTEMPT_ID",
+        "HELIX_WORK_ITEM_ID",
+        "HELIX_JOB_ID",
+        "HELIX_VERDICT",
+        "HELIX_ELAPSED_MS",
+    ] {
+        assert!(entry[field].is_string(), "{field}: {entry}");
+    }
+}
