@@ -16,7 +16,8 @@
 //!
 //! Nothing here knows an async runtime, a network, a configuration file format or a verdict. The
 //! kernel is reached through `nix`; what `nix` cannot do safely is in the module `sys`, the only
-//! place in the workspace where `unsafe` is allowed.
+//! place in the workspace where `unsafe` is allowed. What is done with the rights of root, in which
+//! order and within which bounds, is listed in `PRIVILEGES.md`.
 
 pub mod control;
 #[cfg(target_os = "linux")]

@@ -497,3 +497,31 @@ fn failed(step: StartStep) -> Failure {
 fn last_errno() -> c_int {
     nix::Error::last_raw()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn document_has_every_start_step_in_the_order_in_which_they_are_taken() {
+        let document = include_str!("../../PRIVILEGES.md");
+        let before = [StartStep::WorkingDirectory, StartStep::Pipes];
+        let mut place = 0;
+        for step in before.into_iter().chain(Failure::STEPS) {
+            let name = serde_json::to_string(&step).unwrap();
+            let mark = format!("`{}`", name.trim_matches('"'));
+            let found = document[place..].find(&mark);
+            place += found.unwrap_or_else(|| panic!("{mark} is not there, or too early"));
+        }
+    }
+
+    #[test]
+    fn failure_of_any_step_arrives_as_it_was() {
+        for step in Failure::STEPS {
+            let errno = libc::EACCES;
+            let Failure { step: got, errno } =
+                Failure::from_bytes(Failure { step, errno }.to_bytes());
+            assert_eq!((got, errno), (step, libc::EACCES));
+        }
+    }
+}

@@ -6,6 +6,7 @@ mod isolation;
 mod launching;
 mod limits;
 mod output;
+mod privileges;
 mod support;
 mod surroundings;
 mod survival;
