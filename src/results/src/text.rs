@@ -240,15 +240,27 @@ pub(crate) fn find_byte(byte: u8, bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let (short, rest) = bytes.split_at(bytes.len().min(SHORT));
     let pattern = u64::from(byte) * ONES;
-    let (words, tail) = short.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
+    // A byte of zero, and only that, borrows from its neighbour; the lowest one found is exact.
+    let find = |word: &[u8; 8]| {
         let different = u64::from_le_bytes(*word) ^ pattern;
-        // A byte of zero, and only that, borrows from its neighbour; the lowest one found is exact.
-        let found = different.wrapping_sub(ONES) & !different & (ONES << 7);
-        if found != 0 {
-            let at = usize::try_from(found.trailing_zeros() / 8).unwrap_or(0);
-            return Some(index * 8 + at);
+        different.wrapping_sub(ONES) & !different & (ONES << 7)
+    };
+    let lowest = |found: u64| usize::try_from(found.trailing_zeros() / 8).unwrap_or(0);
+    let (words, tail) = short.as_chunks::<8>();
+    // The lengths of values vary, so that the end of the loop is guessed wrong less often with fewer rounds.
+    let (pairs, last) = words.as_chunks::<2>();
+    for (index, [one, other]) in pairs.iter().enumerate() {
+        let at = index * 16;
+        match (find(one), find(other)) {
+            (0, 0) => {}
+            (0, found) => return Some(at + 8 + lowest(found)),
+            (found, _) => return Some(at + lowest(found)),
         }
+    }
+    if let [word] = last
+        && let found @ 1.. = find(word)
+    {
+        return Some(pairs.len() * 16 + lowest(found));
     }
     let before = short.len() - tail.len();
     match tail.iter().position(|other| *other == byte) {

@@ -36,26 +36,41 @@ pub(crate) fn milliseconds(text: &[u8]) -> Option<Duration> {
 /// The way nearly all writers write seconds: some digits, a point, at most nine digits. Any other goes the long way.
 fn plain_seconds(text: &[u8]) -> Option<Duration> {
     const MOST_DIGITS: usize = 9;
-    let point = text.iter().position(|byte| *byte == b'.')?;
-    let (whole, fraction) = (&text[..point], &text[point + 1..]);
-    if whole.is_empty()
-        || fraction.is_empty()
-        || whole.len() > MOST_DIGITS
-        || fraction.len() > MOST_DIGITS
-    {
+    /// What a fraction of so many digits is to be multiplied with.
+    const NANOS: [u32; MOST_DIGITS + 1] = [
+        0,
+        100_000_000,
+        10_000_000,
+        1_000_000,
+        100_000,
+        10_000,
+        1_000,
+        100,
+        10,
+        1,
+    ];
+    if text.len() > MOST_DIGITS * 2 {
         return None;
     }
-    let number = |digits: &[u8]| -> Option<u32> {
-        digits.iter().try_fold(0_u32, |value, byte| {
-            byte.is_ascii_digit()
-                .then(|| value * 10 + u32::from(byte - b'0'))
-        })
-    };
-    let padding = u32::try_from(MOST_DIGITS - fraction.len()).unwrap_or(0);
-    Some(Duration::new(
-        u64::from(number(whole)?),
-        number(fraction)? * 10_u32.pow(padding),
-    ))
+    let mut whole = None;
+    let mut value = 0_u32;
+    let mut digits = 0;
+    for byte in text {
+        match byte {
+            b'0'..=b'9' if digits < MOST_DIGITS => {
+                value = value * 10 + u32::from(byte - b'0');
+                digits += 1;
+            }
+            b'.' if whole.is_none() && digits > 0 => {
+                whole = Some(value);
+                value = 0;
+                digits = 0;
+            }
+            _ => return None,
+        }
+    }
+    let nanos = NANOS[digits];
+    (nanos > 0).then_some(Duration::new(u64::from(whole?), value * nanos))
 }
 
 /// A decimal number times ten to the power of `scale`, in nanoseconds.

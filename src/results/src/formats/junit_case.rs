@@ -229,7 +229,7 @@ impl CaseDraft {
             None if failed => {}
             None => {
                 case.outcome = outcome_of_attributes(hints);
-                if case.outcome == Outcome::Passed {
+                if case.outcome == Outcome::Passed && !self.warning.is_empty() {
                     case.evidence.message = std::mem::take(&mut self.warning);
                 }
             }

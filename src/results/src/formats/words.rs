@@ -41,6 +41,10 @@ pub(crate) fn literal(raw: &[u8], session: &mut Session<'_>) -> Cow<'static, str
 
 /// What a word says where the format has no list of its own; whatever its case. `None` for one that is not known.
 pub(crate) fn outcome(word: &str) -> Option<Outcome> {
+    // Most cases of most writers come without a word.
+    if word.is_empty() {
+        return None;
+    }
     let is = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
     if is(&[
         "pass",

@@ -1,6 +1,6 @@
 //! References in text and attribute values.
 
-use crate::text::Capture;
+use crate::text::{Capture, find_byte};
 
 /// The longest reference that is resolved, `&` and `;` included. Anything longer is plain text.
 pub(crate) const LONGEST_REFERENCE: usize = 16;
@@ -8,7 +8,7 @@ pub(crate) const LONGEST_REFERENCE: usize = 16;
 /// Appends `raw` to `capture` with its references resolved.
 pub(crate) fn push_unescaped(raw: &[u8], capture: &mut Capture) {
     let mut rest = raw;
-    while let Some(at) = memchr::memchr(b'&', rest) {
+    while let Some(at) = find_byte(b'&', rest) {
         capture.push(&rest[..at]);
         rest = &rest[at..];
         let (character, length) = resolve(rest);
@@ -24,7 +24,7 @@ pub(crate) fn push_unescaped(raw: &[u8], capture: &mut Capture) {
 /// Appends `raw` to `resolved` with its references resolved.
 pub(crate) fn unescape_into(raw: &[u8], resolved: &mut Vec<u8>) {
     let mut rest = raw;
-    while let Some(at) = memchr::memchr(b'&', rest) {
+    while let Some(at) = find_byte(b'&', rest) {
         resolved.extend_from_slice(&rest[..at]);
         rest = &rest[at..];
         let (character, length) = resolve(rest);

@@ -62,10 +62,11 @@ impl<'t> Tag<'t> {
 
     /// The raw value of the first attribute of this name.
     pub(crate) fn attribute(&self, name: &[u8]) -> Option<&'t [u8]> {
-        self.attributes()
-            .filter(|(key, _)| *key == name)
-            .last()
-            .map(|(_, value)| value)
+        let of = |span: Span| &self.bytes[span.start..span.end];
+        self.attributes
+            .iter()
+            .find(|attribute| of(attribute.key) == name)
+            .map(|attribute| of(attribute.value))
     }
 }
 
@@ -150,6 +151,15 @@ fn find(bytes: &[u8], from: usize, ends: impl Fn(u8) -> bool) -> Option<usize> {
         .map(|at| from + at)
 }
 
+/// The first place from `from` on that is no white space.
+fn skip_space(bytes: &[u8], from: usize) -> Option<usize> {
+    // Between the parts of an attribute there is mostly none.
+    match bytes.get(from) {
+        Some(byte) if !is_space(*byte) => Some(from),
+        _ => find(bytes, from, |byte| !is_space(byte)),
+    }
+}
+
 /// Parses the start tag at the beginning of `bytes`.
 pub(super) fn parse_tag(
     bytes: &[u8],
@@ -162,7 +172,7 @@ pub(super) fn parse_tag(
     };
     *name = Span { start: 1, end: at };
     loop {
-        at = match find(bytes, at, |byte| !is_space(byte)) {
+        at = match skip_space(bytes, at) {
             Some(at) => at,
             None => return Parsed::Unfinished,
         };
@@ -194,11 +204,11 @@ pub(super) fn parse_tag(
             return Parsed::Unfinished;
         };
         let is_namespace = bytes[at..].starts_with(b"xmlns");
-        let Some(sign) = find(bytes, key_end, |byte| !is_space(byte)) else {
+        let Some(sign) = skip_space(bytes, key_end) else {
             return Parsed::Unfinished;
         };
         let value = if bytes[sign] == b'=' {
-            let Some(open) = find(bytes, sign + 1, |byte| !is_space(byte)) else {
+            let Some(open) = skip_space(bytes, sign + 1) else {
                 return Parsed::Unfinished;
             };
             let (value, next) = match bytes[open] {

@@ -1,6 +1,8 @@
 //! Small files of every format, each with all that is read from it on record.
 
-use helix_results::{Collector, Limits, Origin, ReadEnd, read};
+use std::ops::ControlFlow;
+
+use helix_results::{Collector, Limits, Origin, Problem, ReadEnd, Sink, TestCase, TestRun, read};
 
 use crate::scrutiny::Drip;
 use crate::support::{read_bytes, render, samples, show};
@@ -88,5 +90,43 @@ fn tokens_of_the_build_service_never_turn_up() {
     for cut in 0..=bytes.len() {
         let shown = render(&name, &bytes[..cut]);
         assert!(!shown.contains("s3cr3t"), "cut at {cut}: {shown}");
+    }
+}
+
+/// Looks at each case and leaves it to the reader.
+#[derive(Default)]
+struct Onlooker(Collector);
+
+impl Sink for Onlooker {
+    fn run_started(&mut self, run: &TestRun) {
+        self.0.run_started(run);
+    }
+
+    fn case(&mut self, case: &mut TestCase) -> ControlFlow<()> {
+        self.0.case(&mut case.clone())
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        self.0.problem(problem);
+    }
+
+    fn run_finished(&mut self, run: &TestRun) {
+        self.0.run_finished(run);
+    }
+}
+
+#[test]
+fn cases_that_are_left_to_the_reader_leave_nothing_in_the_next() {
+    for (name, bytes) in samples() {
+        let mut onlooker = Onlooker::default();
+        let mut input = bytes.as_slice();
+        let result = read(
+            &mut input,
+            &name,
+            &Limits::default(),
+            &|| false,
+            &mut onlooker,
+        );
+        assert_eq!(show(&result, &onlooker.0), render(&name, &bytes), "{name}");
     }
 }
