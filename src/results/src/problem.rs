@@ -22,11 +22,12 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}: {}: {}",
-            self.file, self.position, self.kind, self.detail
-        )
+        f.write_str(&self.file)?;
+        // What concerns the whole file has no place in it.
+        if self.position.line > 0 {
+            write!(f, ":{}", self.position)?;
+        }
+        write!(f, ": {}: {}", self.kind, self.detail)
     }
 }
 
