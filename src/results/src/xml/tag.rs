@@ -153,11 +153,7 @@ fn find(bytes: &[u8], from: usize, ends: impl Fn(u8) -> bool) -> Option<usize> {
 
 /// The first place from `from` on that is no white space.
 fn skip_space(bytes: &[u8], from: usize) -> Option<usize> {
-    // Between the parts of an attribute there is mostly none.
-    match bytes.get(from) {
-        Some(byte) if !is_space(*byte) => Some(from),
-        _ => find(bytes, from, |byte| !is_space(byte)),
-    }
+    find(bytes, from, |byte| !is_space(byte))
 }
 
 /// Parses the start tag at the beginning of `bytes`.
