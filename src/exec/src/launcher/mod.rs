@@ -29,14 +29,14 @@ pub(crate) use users::SlotUser;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{FileTypeExt as _, lchown};
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{dup2_stdin, geteuid};
+use nix::unistd::{Uid, dup2_stdin, geteuid};
 
 use crate::supervisor;
 use crate::sys;
@@ -156,7 +156,7 @@ fn make_socket(path: &Path, client_uid: u32) -> Result<UnixListener, LauncherErr
     }
     .map_err(at)?;
     if geteuid().as_raw() != client_uid {
-        lchown(path, Some(client_uid), None).map_err(at)?;
+        sys::give_socket(path, Uid::from_raw(client_uid)).map_err(at)?;
     }
     Ok(listener)
 }

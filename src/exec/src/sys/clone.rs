@@ -264,6 +264,8 @@ unsafe extern "C" fn errand_main(errand: *const c_void) -> ! {
             .and_then(|()| system::set_user_that_may_have_no_other_process(uid));
         match became {
             Err(errno) => errno,
+            // Anybody else would mean everybody on the machine.
+            Ok(()) if libc::getuid() != uid || libc::geteuid() != uid => libc::EPERM,
             Ok(()) => {
                 if let Some(signal) = signal {
                     // Everybody whom this user may signal, but not this process. The answer does

@@ -1,6 +1,7 @@
 //! Launcher, supervisor and spool together: real processes, real signals, real files.
 
 mod ending;
+mod faulty_kernel;
 mod isolated;
 mod isolation;
 mod launching;

@@ -26,12 +26,13 @@ const TRACED: &str = "bind,capget,capset,chdir,chmod,chown,clone,clone3,close_ra
 /// Calls that only matter by what they are about, and are nobody's privilege otherwise.
 const UNPRIVILEGED: [&str; 3] = ["PR_SET_NAME", "FIONBIO", "RLIMIT_STACK"];
 
-/// Traces a process and all that come from it.
-fn trace(pid: u32, file: &Path) -> Option<Child> {
+/// Traces a process and all that come from it, from now on.
+pub(crate) fn trace(pid: u32, file: &Path, expressions: &[String]) -> Option<Child> {
     let tracer = Command::new("strace")
         .args(["-f", "-qq", "-o"])
         .arg(file)
-        .args(["-e", &format!("trace={TRACED}"), "-p", &pid.to_string()])
+        .args(expressions.iter().flat_map(|expression| ["-e", expression]))
+        .args(["-p", &pid.to_string()])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
@@ -45,6 +46,13 @@ fn trace(pid: u32, file: &Path) -> Option<Child> {
         (!line.unwrap().ends_with("\t0")).then_some(())
     });
     Some(tracer)
+}
+
+/// Has a tracer let go of what it traces.
+pub(crate) fn stop(tracer: &mut Child) {
+    let pid = Pid::from_raw(i32::try_from(tracer.id()).unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    tracer.wait().unwrap();
 }
 
 /// What a supervisor and its children did, each repetition once: the names of the calls, or of what
@@ -117,7 +125,7 @@ fn privileged_steps_are_those_of_the_document() {
         return;
     }
     let file = launcher.path().join("trace");
-    let Some(mut tracer) = trace(launcher.pid(), &file) else {
+    let Some(mut tracer) = trace(launcher.pid(), &file, &[format!("trace={TRACED}")]) else {
         return;
     };
     // Takes the supervisor that was there already, and is not traced.
@@ -136,11 +144,6 @@ fn privileged_steps_are_those_of_the_document() {
             .any(|line| line.starts_with(&own) && line.contains("LOCK_UN"));
         is_there.then_some(trace)
     });
-    kill(
-        Pid::from_raw(i32::try_from(tracer.id()).unwrap()),
-        Signal::SIGTERM,
-    )
-    .unwrap();
-    tracer.wait().unwrap();
+    stop(&mut tracer);
     assert_eq!(steps(&trace, supervisor), documented(), "{trace}");
 }

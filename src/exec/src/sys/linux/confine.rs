@@ -203,10 +203,14 @@ impl Confined {
         if asked < 0 || [real, effective, saved] != [self.gid; 3] {
             return NOT_PROVEN;
         }
-        // SAFETY: without room for them the kernel only counts the groups.
-        let groups =
-            unsafe { libc::syscall(libc::SYS_getgroups, 0, ptr::null_mut::<libc::gid_t>()) };
-        if usize::try_from(groups) != Ok(self.groups.len()) {
+        let mut groups = [0; MAX_PROVEN_GROUPS];
+        // SAFETY: the kernel writes at most so many numbers to the array.
+        let count =
+            unsafe { libc::syscall(libc::SYS_getgroups, groups.len(), groups.as_mut_ptr()) };
+        let groups = usize::try_from(count)
+            .ok()
+            .and_then(|count| groups.get(..count));
+        if groups.is_none_or(|groups| !groups.iter().all(|group| self.groups.contains(group))) {
             return NOT_PROVEN;
         }
         let mut header = CAPABILITY_HEADER;
@@ -265,6 +269,9 @@ unsafe fn raise_loopback() -> Result<(), c_int> {
 /// symbolic link.
 const MOVE_MOUNT_F_EMPTY_PATH: c_int = 0x4;
 const MOVE_MOUNT_T_SYMLINKS: c_int = 0x10;
+
+/// More groups than a slot's user has; one with still more is refused.
+const MAX_PROVEN_GROUPS: usize = 64;
 
 /// Highest number that a capability can have; see capabilities(7).
 const MAX_CAPABILITY: c_ulong = 63;

@@ -23,7 +23,7 @@ pub(crate) use process_table::{
 };
 pub(super) use signals::{LAST_SIGNAL, is_ignored, set_default_action};
 pub(crate) use signals::{Signals, send_signal};
-pub(crate) use socket::{bind_socket, connect_socket, peer_uid};
+pub(crate) use socket::{bind_socket, connect_socket, give_socket, peer_uid};
 pub(super) use spawn::{
     bind_to_parent, close_on_exec_from, set_group, set_groups,
     set_user_that_may_have_no_other_process, spawn, user_may_have_other_processes,

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{AtFlags, OFlag, open};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{Gid, Uid, fchownat, geteuid, setfsgid, setfsuid};
 
 /// Bytes of a socket address, its terminating zero included.
 const ADDRESS_BYTES: usize = 108;
@@ -34,6 +34,20 @@ pub(crate) fn bind_socket(
 ) -> io::Result<UnixListener> {
     let _guise = owner.map(Guise::put_on);
     UnixListener::bind(descriptor_path(directory.as_fd()).join(name))
+}
+
+/// Gives a socket that this process has just made to a user. Nothing else that may have come to be
+/// at its place is given away.
+pub(crate) fn give_socket(path: &Path, uid: Uid) -> io::Result<()> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let socket = open(path, flags, Mode::empty())?;
+    let stat = fstat(&socket)?;
+    let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+    if kind != SFlag::S_IFSOCK || stat.st_uid != geteuid().as_raw() || stat.st_nlink != 1 {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    fchownat(&socket, c"", Some(uid), None, AtFlags::AT_EMPTY_PATH)?;
+    Ok(())
 }
 
 /// The user at the other end of a connected socket, as the kernel knows it.

@@ -120,7 +120,7 @@ pub(in crate::sys) fn bind_to_parent(parent: c_int) -> Result<(), c_int> {
     }
 }
 
-/// Second net under [`super::mark_close_on_exec`], for descriptors that came in since.
+/// Second net under [`crate::sys::mark_close_on_exec`], for descriptors that came in since.
 pub(in crate::sys) fn close_on_exec_from(first: u32) {
     // SAFETY: the call takes numbers only; older kernels refuse it.
     unsafe {

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -28,6 +29,16 @@ pub(crate) fn bind_socket(
     let path = fitting(&path)?;
     let _guise = owner.map(Guise::put_on).transpose()?;
     UnixListener::bind(path)
+}
+
+/// Gives a socket that this process has just made to a user. By its path, as a socket cannot be
+/// opened: so its directory has to be closed to others.
+pub(crate) fn give_socket(path: &Path, uid: Uid) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/")).metadata()?;
+    if directory.uid() != geteuid().as_raw() || directory.mode() & 0o022 != 0 {
+        return Err(io::Error::other("others may write to its directory"));
+    }
+    lchown(path, Some(uid.as_raw()), None)
 }
 
 /// The user at the other end of a connected socket, as the kernel knows it.

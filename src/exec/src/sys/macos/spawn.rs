@@ -22,7 +22,7 @@ pub(in crate::sys) fn bind_to_parent(_parent: c_int) -> Result<(), c_int> {
     Ok(())
 }
 
-/// What [`super::mark_close_on_exec`] has done is all there is.
+/// What [`crate::sys::mark_close_on_exec`] has done is all there is.
 pub(in crate::sys) fn close_on_exec_from(_first: u32) {}
 
 /// Forks a child that starts in `child_main`.
