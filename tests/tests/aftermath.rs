@@ -216,8 +216,7 @@ async fn record_that_cannot_be_read_is_put_aside_and_the_agent_works_on() {
         .await
         .attach(request)
         .await
-        .err()
-        .expect("unknown");
+        .expect_err("unknown");
     assert_eq!(status.code(), tonic::Code::NotFound, "{status:?}");
     let aside = fs::read_dir(agent.directory().join("state/attempts")).expect("readable");
     let aside = aside
