@@ -2,6 +2,7 @@
 
 mod ending;
 mod faulty_kernel;
+mod hand_over;
 mod isolated;
 mod isolation;
 mod launching;
