@@ -396,7 +396,11 @@ async fn stopping_the_items_ends_them_and_their_record_says_interrupted() {
     let errors = String::from_utf8_lossy(&output.stderr);
     // Nothing was learned about the work item.
     assert_eq!(output.status.code(), Some(70), "{errors}");
-    // The agent asks for a launcher, and so has all of it started again.
+    assert_eq!(machine.failed_units().await, "");
+    // It stays so until somebody wants it otherwise.
+    let socket = "helix-launcher.socket";
+    assert_eq!(machine.property(socket, "ActiveState").await, "inactive");
+    machine.systemctl(&["start", socket]).await;
     eventually("work is taken again", async || {
         let output = machine.run_item("id -un").await;
         if output.stdout == b"helix-0\n" {
@@ -406,6 +410,35 @@ async fn stopping_the_items_ends_them_and_their_record_says_interrupted() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn work_without_a_supervisor_ends_with_the_items_too() {
+    let Some(machine) = Machine::start().await else {
+        return;
+    };
+    let unit = "helix-items.service";
+    let keeper = machine.property(unit, "MainPID").await;
+    let group = machine
+        .container
+        .run(&["cat", &format!("/proc/{keeper}/cgroup")])
+        .await
+        .good();
+    // Out of the way of the slots' groups, and so of their controllers.
+    assert!(
+        group.contains("0::/helix.slice/helix-items.service/keeper"),
+        "{group}"
+    );
+    // Nobody but the service manager knows of this one.
+    let line = "mkdir /sys/fs/cgroup/helix.slice/helix-items.service/slot-7 && \
+                sh -c 'trap : TERM; touch /run/begun; while :; do sleep 1; done' >/dev/null 2>&1 & \
+                echo $! >/sys/fs/cgroup/helix.slice/helix-items.service/slot-7/cgroup.procs; echo $!";
+    let line = line.replacen(" && ", "; ", 1);
+    let stray = machine.container.run(&["sh", "-c", &line]).await.good();
+    machine.await_file("/run/begun").await;
+    machine.systemctl(&["stop", unit]).await;
+    assert!(!machine.has_file(&format!("/proc/{stray}/exe")).await);
+    assert_eq!(machine.failed_units().await, "");
 }
 
 #[tokio::test]
