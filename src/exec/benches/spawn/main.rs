@@ -16,6 +16,9 @@
     reason = "a benchmark prints what it has measured"
 )]
 
+#[cfg(target_os = "linux")]
+mod isolated;
+
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -25,30 +28,23 @@ use std::time::{Duration, Instant};
 
 use helix_exec::control::{self, Notice, Order, StopReason};
 use helix_exec::frame::{self, MAX_CONTROL_FRAME, MAX_LAUNCHER_FRAME};
-use helix_exec::launcher::{self, Config, ControlGroups, Pool, Reply, Request, Roots, Users, View};
+use helix_exec::launcher::{self, Config, Reply, Request, Roots};
 use helix_exec::spool::status::{Ending, Status};
 use helix_exec::spool::{SpoolLimits, Stream};
 use helix_exec::{
-    Directories, LaunchRequest, Limits, Needles, Network, OutputStreams, ProcessIdentity,
-    ResourceLimits, SpoolReader, SpoolWriter,
+    LaunchRequest, Limits, Needles, Network, OutputStreams, ProcessIdentity, ResourceLimits,
+    SpoolReader, SpoolWriter,
 };
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, setns, unshare};
 use tempfile::TempDir;
 
 const ROUNDS: usize = 15;
 const LAUNCHES: u32 = 100;
 const OUTPUT_BYTES: u64 = 256 << 20;
 
-/// Has this program be the bare loop of isolated commands.
-const BARE_LOOP: &str = "bare-loop";
-
 fn main() {
-    let arguments: Vec<_> = std::env::args_os().collect();
-    if let [_, first, group, directory, view] = arguments.as_slice()
-        && first == BARE_LOOP
-    {
-        return bare_loop(group.as_ref(), directory.as_ref(), view == "view");
+    #[cfg(target_os = "linux")]
+    if isolated::is_bare_loop() {
+        return;
     }
     let directory = match std::env::var_os("HELIX_BENCH_DIR") {
         Some(path) => TempDir::new_in(path),
@@ -65,7 +61,10 @@ fn main() {
         spawn(&mut bench);
     }
     if is_wanted("isolated") {
-        isolated();
+        #[cfg(target_os = "linux")]
+        isolated::measure();
+        #[cfg(not(target_os = "linux"))]
+        println!("isolated commands: skipped, what bounds them is that of Linux");
     }
     if is_wanted("output") {
         output(&mut bench);
@@ -84,189 +83,6 @@ fn spawn(bench: &mut Bench) {
         |bench| (0..LAUNCHES).for_each(|_| bench.run(&["/bin/true"], |_| {})),
         1.5,
     );
-}
-
-/// Not below `/tmp`, which commands may have their own of.
-const ISOLATED_DIRECTORY: &str = "/var/lib";
-
-const USER: u32 = 60_900;
-
-fn isolated() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("isolated commands: skipped, only root can run commands as other users");
-        return;
-    }
-    let views = [
-        ("user and control group", false),
-        (
-            "the same, with /tmp, /proc and shared memory of its own",
-            true,
-        ),
-    ];
-    for (name, view) in views {
-        let directory = TempDir::with_prefix_in("helix-bench-", ISOLATED_DIRECTORY);
-        let directory = directory.expect("a directory");
-        let group = format!("helix-bench-{}", std::process::id());
-        let mut bench = Bench::start_with(directory, |config| {
-            let first = USER;
-            config.users = Some(Users {
-                pool: Pool::Range { first, count: 4 },
-                groups: Vec::new(),
-            });
-            config.control_groups = ControlGroups::Beneath(group.clone().into());
-            config.state_directory = Some(config_state());
-            config.view = View {
-                private_temporary: view,
-                hidden_processes: view,
-                private_ipc: view,
-            };
-        });
-        println!("isolated, {name}, {ROUNDS} rounds of {LAUNCHES} times `/bin/true`:");
-        let bare_group = hierarchy().join(&group).join("bare");
-        std::fs::create_dir_all(&bare_group).expect("a control group");
-        let bare = std::cell::RefCell::new(Bare::start(&bare_group, view));
-        compare(
-            &mut bench,
-            |seconds| format!("{:7.0} µs each", seconds * 1e6 / f64::from(LAUNCHES)),
-            |_| (0..LAUNCHES).for_each(|_| bare.borrow_mut().run()),
-            |bench| (0..LAUNCHES).for_each(|_| bench.run_isolated(&["/bin/true"])),
-            1.5,
-        );
-        bare.borrow().clear();
-        drop((bench, bare));
-        std::fs::remove_dir(bare_group).expect("an empty group");
-        for slot in 0..4 {
-            // Those that were used.
-            let _ = std::fs::remove_dir(hierarchy().join(&group).join(format!("slot-{slot}")));
-        }
-        std::fs::remove_dir(hierarchy().join(&group)).expect("an empty group");
-        std::fs::remove_dir_all(config_state()).expect("locks");
-    }
-}
-
-fn config_state() -> PathBuf {
-    PathBuf::from(format!("/run/helix-bench-{}", std::process::id()))
-}
-
-fn hierarchy() -> PathBuf {
-    let unified = PathBuf::from("/sys/fs/cgroup/unified");
-    if unified.is_dir() {
-        unified
-    } else {
-        PathBuf::from("/sys/fs/cgroup")
-    }
-}
-
-/// The bare loop, in a process of its own that has one thread: it changes what it sees of the
-/// machine before each command, and back after. One item for each byte that it reads.
-fn bare_loop(group: &Path, directory: &Path, view: bool) {
-    let namespace = |kind| File::open(format!("/proc/self/ns/{kind}")).expect("a namespace");
-    let machine = [namespace("mnt"), namespace("ipc")];
-    let (mut wish, mut number) = ([0], 0);
-    while std::io::stdin().read(&mut wish).expect("a wish") == 1 {
-        number += 1;
-        let parent = directory.join(format!("bare{number}"));
-        run_bare_as_user(group, &parent, view);
-        if view {
-            for namespace in &machine {
-                setns(namespace, CloneFlags::empty()).expect("back");
-            }
-        }
-        std::io::stdout().write_all(&[1]).expect("told");
-        std::io::stdout().flush().expect("told");
-    }
-}
-
-/// The steps of an isolated launch and no more: directories that become the user's, a view of its
-/// own, the command as that user in a control group, its output into a file, its end, its counters,
-/// the directories back.
-fn run_bare_as_user(group: &Path, parent: &Path, view: bool) {
-    use std::os::unix::process::CommandExt as _;
-    let user = USER + 3;
-    std::fs::create_dir(parent).expect("a directory");
-    let own = ["e", "t"].map(|name| parent.join(name));
-    for directory in &own {
-        std::fs::create_dir(directory).expect("a directory");
-        std::os::unix::fs::chown(directory, Some(user), Some(user)).expect("given");
-    }
-    if view {
-        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC).expect("a view of its own");
-        let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).expect("apart");
-        for place in ["/tmp", "/var/tmp"] {
-            mount(Some(&own[1]), place, none, MsFlags::MS_BIND, none).expect("a mount");
-        }
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(Some("tmpfs"), "/dev/shm", Some("tmpfs"), flags, none).expect("a mount");
-    }
-    let mut child = Command::new("/bin/true")
-        .env_clear()
-        .uid(user)
-        .gid(user)
-        .current_dir(&own[0])
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the command started");
-    // It may have ended by now: a child of the standard library cannot be born in a group.
-    let _ = std::fs::write(group.join("cgroup.procs"), child.id().to_string());
-    let mut console = File::create(parent.join("console")).expect("a file");
-    std::io::copy(&mut child.stdout.take().expect("a pipe"), &mut console).expect("output");
-    std::io::copy(&mut child.stderr.take().expect("a pipe"), &mut console).expect("output");
-    assert!(child.wait().expect("an exit status").success());
-    std::fs::read_to_string(group.join("cpu.stat")).expect("counters");
-    for directory in &own {
-        std::os::unix::fs::chown(directory, Some(0), Some(0)).expect("back");
-    }
-}
-
-/// A bare loop that runs, and a place for its directories.
-struct Bare {
-    child: Child,
-    directory: TempDir,
-}
-
-impl Bare {
-    fn start(group: &Path, view: bool) -> Self {
-        let directory = TempDir::with_prefix_in("helix-bench-", ISOLATED_DIRECTORY);
-        let directory = directory.expect("a directory");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
-        std::fs::set_permissions(directory.path(), mode).expect("a mode");
-        let child = Command::new(std::env::current_exe().expect("this program"))
-            .arg(BARE_LOOP)
-            .args([group, directory.path()])
-            .arg(if view { "view" } else { "no view" })
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the bare loop started");
-        Self { child, directory }
-    }
-
-    fn run(&mut self) {
-        let input = self.child.stdin.as_mut().expect("a pipe");
-        input.write_all(&[1]).expect("a wish");
-        let output = self.child.stdout.as_mut().expect("a pipe");
-        output.read_exact(&mut [0]).expect("the bare loop goes on");
-    }
-
-    fn clear(&self) {
-        for entry in std::fs::read_dir(self.directory.path())
-            .expect("readable")
-            .flatten()
-        {
-            std::fs::remove_dir_all(entry.path()).expect("removed");
-        }
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
 }
 
 fn output(bench: &mut Bench) {
@@ -392,24 +208,6 @@ impl Bench {
             next: 0,
             finished: Vec::new(),
         }
-    }
-
-    /// Runs a command in directories of its own, which it is given for the time.
-    fn run_isolated(&mut self, command: &[&str]) {
-        let parent = self.directory.path().join(format!("w{}", self.next + 1));
-        std::fs::create_dir(&parent).expect("a directory");
-        for name in ["e", "t"] {
-            std::fs::create_dir(parent.join(name)).expect("a directory");
-        }
-        self.run(command, |request| {
-            request.working_directory = parent.join("e").into();
-            request.directories = Some(Directories {
-                parent: parent.clone().into(),
-                names: vec!["e".into(), "t".into()],
-                temporary: Some("t".into()),
-            });
-        });
-        self.finished.push(parent);
     }
 
     fn run(&mut self, command: &[&str], change: impl FnOnce(&mut LaunchRequest)) {

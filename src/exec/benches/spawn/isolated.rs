@@ -1,0 +1,233 @@
+//! Isolated commands: as another user, in a control group, in directories that change hands, and
+//! with a view of their own; against a bare loop that takes the same steps and no others.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use helix_exec::Directories;
+use helix_exec::launcher::{ControlGroups, Pool, Users, View};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use tempfile::TempDir;
+
+use crate::{Bench, LAUNCHES, ROUNDS, compare};
+
+/// Has this program be the bare loop.
+const BARE_LOOP: &str = "bare-loop";
+
+/// Not below `/tmp`, which commands may have their own of.
+const ISOLATED_DIRECTORY: &str = "/var/lib";
+
+const USER: u32 = 60_900;
+
+/// Whether this process is to be the bare loop; it is over then.
+pub(crate) fn is_bare_loop() -> bool {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let [_, first, group, directory, view] = arguments.as_slice() else {
+        return false;
+    };
+    if first != BARE_LOOP {
+        return false;
+    }
+    bare_loop(group.as_ref(), directory.as_ref(), view == "view");
+    true
+}
+
+/// Compares isolated launches with the bare loop, without a view of their own and with one.
+pub(crate) fn measure() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("isolated commands: skipped, only root can run commands as other users");
+        return;
+    }
+    let views = [
+        ("user and control group", false),
+        (
+            "the same, with /tmp, /proc and shared memory of its own",
+            true,
+        ),
+    ];
+    for (name, view) in views {
+        let directory = TempDir::with_prefix_in("helix-bench-", ISOLATED_DIRECTORY);
+        let directory = directory.expect("a directory");
+        let group = format!("helix-bench-{}", std::process::id());
+        let mut bench = Bench::start_with(directory, |config| {
+            let first = USER;
+            config.users = Some(Users {
+                pool: Pool::Range { first, count: 4 },
+                groups: Vec::new(),
+            });
+            config.control_groups = ControlGroups::Beneath(group.clone().into());
+            config.state_directory = Some(config_state());
+            config.view = View {
+                private_temporary: view,
+                hidden_processes: view,
+                private_ipc: view,
+            };
+        });
+        println!("isolated, {name}, {ROUNDS} rounds of {LAUNCHES} times `/bin/true`:");
+        let bare_group = hierarchy().join(&group).join("bare");
+        std::fs::create_dir_all(&bare_group).expect("a control group");
+        let bare = std::cell::RefCell::new(Bare::start(&bare_group, view));
+        compare(
+            &mut bench,
+            |seconds| format!("{:7.0} µs each", seconds * 1e6 / f64::from(LAUNCHES)),
+            |_| (0..LAUNCHES).for_each(|_| bare.borrow_mut().run()),
+            |bench| (0..LAUNCHES).for_each(|_| run_isolated(bench, &["/bin/true"])),
+            1.5,
+        );
+        bare.borrow().clear();
+        drop((bench, bare));
+        std::fs::remove_dir(bare_group).expect("an empty group");
+        for slot in 0..4 {
+            // Those that were used.
+            let _ = std::fs::remove_dir(hierarchy().join(&group).join(format!("slot-{slot}")));
+        }
+        std::fs::remove_dir(hierarchy().join(&group)).expect("an empty group");
+        std::fs::remove_dir_all(config_state()).expect("locks");
+    }
+}
+
+fn config_state() -> PathBuf {
+    PathBuf::from(format!("/run/helix-bench-{}", std::process::id()))
+}
+
+fn hierarchy() -> PathBuf {
+    let unified = PathBuf::from("/sys/fs/cgroup/unified");
+    if unified.is_dir() {
+        unified
+    } else {
+        PathBuf::from("/sys/fs/cgroup")
+    }
+}
+
+/// The bare loop, in a process of its own that has one thread: it changes what it sees of the
+/// machine before each command, and back after. One item for each byte that it reads.
+fn bare_loop(group: &Path, directory: &Path, view: bool) {
+    let namespace = |kind| File::open(format!("/proc/self/ns/{kind}")).expect("a namespace");
+    let machine = [namespace("mnt"), namespace("ipc")];
+    let (mut wish, mut number) = ([0], 0);
+    while std::io::stdin().read(&mut wish).expect("a wish") == 1 {
+        number += 1;
+        let parent = directory.join(format!("bare{number}"));
+        run_bare_as_user(group, &parent, view);
+        if view {
+            for namespace in &machine {
+                setns(namespace, CloneFlags::empty()).expect("back");
+            }
+        }
+        std::io::stdout().write_all(&[1]).expect("told");
+        std::io::stdout().flush().expect("told");
+    }
+}
+
+/// The steps of an isolated launch and no more: directories that become the user's, a view of its
+/// own, the command as that user in a control group, its output into a file, its end, its counters,
+/// the directories back.
+fn run_bare_as_user(group: &Path, parent: &Path, view: bool) {
+    use std::os::unix::process::CommandExt as _;
+    let user = USER + 3;
+    std::fs::create_dir(parent).expect("a directory");
+    let own = ["e", "t"].map(|name| parent.join(name));
+    for directory in &own {
+        std::fs::create_dir(directory).expect("a directory");
+        std::os::unix::fs::chown(directory, Some(user), Some(user)).expect("given");
+    }
+    if view {
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC).expect("a view of its own");
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).expect("apart");
+        for place in ["/tmp", "/var/tmp"] {
+            mount(Some(&own[1]), place, none, MsFlags::MS_BIND, none).expect("a mount");
+        }
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(Some("tmpfs"), "/dev/shm", Some("tmpfs"), flags, none).expect("a mount");
+    }
+    let mut child = Command::new("/bin/true")
+        .env_clear()
+        .uid(user)
+        .gid(user)
+        .current_dir(&own[0])
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command started");
+    // It may have ended by now: a child of the standard library cannot be born in a group.
+    let _ = std::fs::write(group.join("cgroup.procs"), child.id().to_string());
+    let mut console = File::create(parent.join("console")).expect("a file");
+    std::io::copy(&mut child.stdout.take().expect("a pipe"), &mut console).expect("output");
+    std::io::copy(&mut child.stderr.take().expect("a pipe"), &mut console).expect("output");
+    assert!(child.wait().expect("an exit status").success());
+    std::fs::read_to_string(group.join("cpu.stat")).expect("counters");
+    for directory in &own {
+        std::os::unix::fs::chown(directory, Some(0), Some(0)).expect("back");
+    }
+}
+
+/// A bare loop that runs, and a place for its directories.
+struct Bare {
+    child: Child,
+    directory: TempDir,
+}
+
+impl Bare {
+    fn start(group: &Path, view: bool) -> Self {
+        let directory = TempDir::with_prefix_in("helix-bench-", ISOLATED_DIRECTORY);
+        let directory = directory.expect("a directory");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        std::fs::set_permissions(directory.path(), mode).expect("a mode");
+        let child = Command::new(std::env::current_exe().expect("this program"))
+            .arg(BARE_LOOP)
+            .args([group, directory.path()])
+            .arg(if view { "view" } else { "no view" })
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the bare loop started");
+        Self { child, directory }
+    }
+
+    fn run(&mut self) {
+        let input = self.child.stdin.as_mut().expect("a pipe");
+        input.write_all(&[1]).expect("a wish");
+        let output = self.child.stdout.as_mut().expect("a pipe");
+        output.read_exact(&mut [0]).expect("the bare loop goes on");
+    }
+
+    fn clear(&self) {
+        for entry in std::fs::read_dir(self.directory.path())
+            .expect("readable")
+            .flatten()
+        {
+            std::fs::remove_dir_all(entry.path()).expect("removed");
+        }
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command in directories of its own, which it is given for the time.
+fn run_isolated(bench: &mut Bench, command: &[&str]) {
+    let parent = bench.directory.path().join(format!("w{}", bench.next + 1));
+    std::fs::create_dir(&parent).expect("a directory");
+    for name in ["e", "t"] {
+        std::fs::create_dir(parent.join(name)).expect("a directory");
+    }
+    bench.run(command, |request| {
+        request.working_directory = parent.join("e").into();
+        request.directories = Some(Directories {
+            parent: parent.clone().into(),
+            names: vec!["e".into(), "t".into()],
+            temporary: Some("t".into()),
+        });
+    });
+    bench.finished.push(parent);
+}
