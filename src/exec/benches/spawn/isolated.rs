@@ -64,6 +64,7 @@ pub(crate) fn measure() {
                 private_temporary: view,
                 hidden_processes: view,
                 private_ipc: view,
+                bound_writes: false,
             };
         });
         println!("isolated, {name}, {ROUNDS} rounds of {LAUNCHES} times `/bin/true`:");

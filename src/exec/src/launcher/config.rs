@@ -131,15 +131,19 @@ pub struct View {
     pub hidden_processes: bool,
     /// Whether its message queues, semaphores and shared memory are its own and end with it.
     pub private_ipc: bool,
+    /// Whether it may write only to its own directories, to devices and to `/proc`, whatever modes
+    /// other files have. There are test suites that write elsewhere, so this is off unless set.
+    pub bound_writes: bool,
 }
 
 impl Default for View {
-    /// All of it.
+    /// All of it but bound writes.
     fn default() -> Self {
         Self {
             private_temporary: true,
             hidden_processes: true,
             private_ipc: true,
+            bound_writes: false,
         }
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Ground {
     pub(crate) maxima: ResourceLimits,
     /// Whether a limit on processes is to be kept by the limit on those of a user.
     pub(crate) limits_user: bool,
+    /// Whether a command may write to nothing but its own directories and devices.
+    pub(crate) binds_writes: bool,
     pub(crate) out_of_memory_score: i32,
     pub(crate) isolation: Isolation,
 }
@@ -102,6 +104,7 @@ impl Ground {
             namespaces,
             maxima: config.maxima.resources,
             limits_user: has_users && !controllers.processes,
+            binds_writes: isolation.has(Measure::BoundWrites),
             out_of_memory_score: config.out_of_memory_score,
             isolation,
         })
@@ -191,6 +194,16 @@ fn view(config: &Config, isolation: &mut Isolation) -> Namespaces {
     };
     namespaces.ipc = ipc.is_ok();
     tell(isolation, Measure::PrivateIpc, ipc);
+
+    // Missing only where it is wanted: it is a choice, and not the better one for every test suite.
+    if wanted.bound_writes {
+        let landlock = sys::landlock_version().map(drop);
+        tell(
+            isolation,
+            Measure::BoundWrites,
+            landlock.map_err(|error| error.to_string()),
+        );
+    }
 
     let network = sys::has_namespaces("net").map_err(|error| error.to_string());
     tell(isolation, Measure::NoNetwork, network);

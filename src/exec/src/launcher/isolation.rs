@@ -71,13 +71,15 @@ pub enum Measure {
     HiddenProcesses,
     /// Message queues, semaphores and shared memory of its own.
     PrivateIpc,
+    /// No writing but to its own directories and devices, where that is configured.
+    BoundWrites,
     /// No network, for those who ask for none.
     NoNetwork,
 }
 
 impl Measure {
     /// All there are.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Session,
         Self::User,
         Self::NoNewPrivileges,
@@ -89,6 +91,7 @@ impl Measure {
         Self::PrivateTemporary,
         Self::HiddenProcesses,
         Self::PrivateIpc,
+        Self::BoundWrites,
         Self::NoNetwork,
     ];
 
@@ -107,6 +110,7 @@ impl Measure {
             Self::PrivateTemporary => "private-tmp",
             Self::HiddenProcesses => "hidden-processes",
             Self::PrivateIpc => "private-ipc",
+            Self::BoundWrites => "bound-writes",
             Self::NoNetwork => "no-network",
         }
     }
@@ -127,6 +131,7 @@ impl fmt::Display for Measure {
             Self::PrivateTemporary => "a private /tmp",
             Self::HiddenProcesses => "a /proc without the processes of others",
             Self::PrivateIpc => "private shared memory and message queues",
+            Self::BoundWrites => "no writing outside of its own directories",
             Self::NoNetwork => "no network where none is asked for",
         })
     }

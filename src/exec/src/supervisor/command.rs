@@ -118,6 +118,11 @@ impl Bounds<'_> {
                 ..self.ground.namespaces
             },
             temporary: self.handed_over.and_then(HandedOver::temporary),
+            writes_beneath: self.ground.binds_writes.then(|| {
+                self.handed_over
+                    .map(HandedOver::directories)
+                    .unwrap_or_default()
+            }),
             processes,
             out_of_memory_score: self.ground.out_of_memory_score,
         }

@@ -72,6 +72,12 @@ impl HandedOver {
         Ok(())
     }
 
+    /// All of them.
+    pub(super) fn directories(&self) -> Vec<BorrowedFd<'_>> {
+        let directories = self.stay.directories.iter();
+        directories.map(|directory| directory.as_fd()).collect()
+    }
+
     /// What the command sees as `/tmp`.
     pub(super) fn temporary(&self) -> Option<BorrowedFd<'_>> {
         let temporary = self.stay.directories.get(self.temporary?)?;

@@ -79,6 +79,12 @@ pub(crate) struct Confinement<'a> {
         expect(dead_code, reason = "there are no such mounts")
     )]
     pub(crate) temporary: Option<BorrowedFd<'a>>,
+    /// All that it may write to, besides devices and `/proc`; `None` to leave that to modes.
+    #[cfg_attr(
+        target_os = "macos",
+        expect(dead_code, reason = "nothing binds a process there")
+    )]
+    pub(crate) writes_beneath: Option<Vec<BorrowedFd<'a>>>,
     /// Most processes of the user, where no control group limits them.
     pub(crate) processes: Option<u32>,
     /// Where the system asks for one.

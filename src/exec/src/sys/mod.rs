@@ -31,8 +31,9 @@ pub(crate) use system::{
     LogPlace, Signals, TEMPORARY_DIRECTORIES, Thing, adopt_orphans, bind_socket, boot_id,
     can_forgo_privileges, change_mode, change_owner, children, clock, connect_socket, disk_use_of,
     give_socket, has_namespaces, has_other_children, has_private_temporary, hide_memory,
-    hide_processes, leave_mount_namespace, list_tree, name_process, open_directory_flags, peer_uid,
-    process_entry, processes_of, rename_to_free_name, send_signal, set_room_aside, widen_pipe,
+    hide_processes, landlock_version, leave_mount_namespace, list_tree, name_process,
+    open_directory_flags, peer_uid, process_entry, processes_of, rename_to_free_name, send_signal,
+    set_room_aside, widen_pipe,
 };
 
 use std::time::Duration;

@@ -457,3 +457,37 @@ fn nothing_of_the_launcher_is_open_in_a_command() {
         "{log}"
     );
 }
+
+#[test]
+fn command_with_bound_writes_writes_to_its_own_directories_only() {
+    let Some(mut launcher) = Isolated::start_with(|config| config.view.bound_writes = true) else {
+        return;
+    };
+    if !launcher.isolation().has(Measure::BoundWrites) {
+        skipped(&format!("{:?}", launcher.isolation().missing));
+        return;
+    }
+    let open = launcher.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    let line = format!(
+        "echo 1 > own && mv own moved && ln moved ../t/linked && mkdir d && echo own works; \
+         echo 2 > /tmp/t && echo 3 > /dev/shm/s && echo 4 > /dev/null && echo temporary works; \
+         cat /etc/hostname > /dev/null && echo reading works; \
+         echo 5 > {open}/file && echo ESCAPED; mkdir {open}/d && echo ESCAPED; true",
+        open = open.display()
+    );
+    let (_, log) = launcher.run_shell(&line);
+    for works in ["own works", "temporary works", "reading works"] {
+        assert!(log.contains(works), "{log}");
+    }
+    assert!(!log.contains("ESCAPED"), "{log}");
+    assert_eq!(fs::read_dir(&open).unwrap().count(), 0);
+    // Without it the modes decide.
+    let Some(mut launcher) = Isolated::start() else {
+        return;
+    };
+    assert!(!launcher.isolation().has(Measure::BoundWrites));
+    let (_, log) = launcher.run_shell(&format!("echo 5 > {}/file && echo WRITTEN", open.display()));
+    assert!(log.ends_with("WRITTEN\n"), "{log}");
+}

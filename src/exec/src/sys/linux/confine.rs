@@ -12,6 +12,7 @@ use std::ptr;
 
 use nix::errno::Errno;
 
+use super::landlock::{self, write_only_beneath};
 use super::spawn::{set_group, set_groups, set_user};
 use super::view::detached_mount;
 use crate::spool::status::StartStep;
@@ -30,6 +31,8 @@ pub(in crate::sys) struct Confined {
     own_network: bool,
     /// The directory that it sees as `/tmp`, as mounts that are nowhere yet; none to leave it.
     temporary: Vec<OwnedFd>,
+    /// Rules on what it may write to; `None` to leave that to modes.
+    rules: Option<OwnedFd>,
     processes: Option<libc::rlim_t>,
     out_of_memory_score: CString,
 }
@@ -56,6 +59,11 @@ impl Confined {
             own_mounts: confinement.namespaces.mounts,
             own_network: confinement.namespaces.network,
             temporary,
+            rules: confinement
+                .writes_beneath
+                .as_deref()
+                .map(write_only_beneath)
+                .transpose()?,
             processes: confinement.processes.map(libc::rlim_t::from),
             // Digits and a sign hold no zero byte.
             out_of_memory_score: CString::new(confinement.out_of_memory_score.to_string())
@@ -173,6 +181,9 @@ impl Confined {
                 none.as_ptr(),
             ))?;
             check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+            if let Some(rules) = &self.rules {
+                landlock::bind_to(rules)?;
+            }
             // A new keyring has nothing in it. A kernel without keyrings has nothing to hide.
             let joined = libc::syscall(
                 libc::SYS_keyctl,

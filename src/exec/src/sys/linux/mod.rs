@@ -2,6 +2,7 @@
 
 mod confine;
 mod files;
+mod landlock;
 mod log;
 mod machine;
 mod process_table;
@@ -12,6 +13,7 @@ mod view;
 
 pub(super) use confine::Confined;
 pub(crate) use files::{Thing, change_mode, change_owner, rename_to_free_name};
+pub(crate) use landlock::landlock_version;
 pub(crate) use log::LogPlace;
 pub(super) use machine::thread_count;
 pub(crate) use machine::{

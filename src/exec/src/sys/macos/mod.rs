@@ -37,5 +37,5 @@ pub(super) use spawn::{
 };
 pub(crate) use view::{
     TEMPORARY_DIRECTORIES, can_forgo_privileges, has_namespaces, has_private_temporary,
-    hide_processes, leave_mount_namespace,
+    hide_processes, landlock_version, leave_mount_namespace,
 };

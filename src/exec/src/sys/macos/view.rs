@@ -25,6 +25,11 @@ pub(crate) fn has_private_temporary() -> io::Result<()> {
     Err(missing())
 }
 
+/// What would bind a process to write nowhere else.
+pub(crate) fn landlock_version() -> io::Result<u32> {
+    Err(missing())
+}
+
 /// Whether programs with a setuid bit can be kept from giving their owner's rights.
 pub(crate) fn can_forgo_privileges() -> Result<(), &'static str> {
     Err("macOS has no mark for it: a program with a setuid bit gives the rights of its owner")
