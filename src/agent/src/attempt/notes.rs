@@ -1,6 +1,8 @@
 //! The agent's own lines in the console of an attempt: before the command
 //! starts and after it has ended. In between the supervisor is the writer.
 
+use std::io;
+
 use helix_exec::SpoolWriter;
 use helix_exec::spool::{Piece, SpoolError, SpoolLimits, SpoolReader, Stream};
 
@@ -20,10 +22,12 @@ impl Notes {
         })
     }
 
-    /// Goes on with it. No supervisor may be there any more.
+    /// Goes on with it, or begins it if an earlier life of the agent did not come to
+    /// that. No supervisor may be there any more.
     pub(crate) fn resume(attempt: &Attempt, limits: SpoolLimits) -> Result<Self, SpoolError> {
-        let notes = Self {
-            writer: SpoolWriter::resume(&attempt.spool(), limits)?,
+        let notes = match SpoolWriter::resume(&attempt.spool(), limits) {
+            Err(error) if is_missing(&error) => return Self::begin(attempt, limits),
+            writer => Self { writer: writer? },
         };
         attempt.console_grew_to(notes.writer.position());
         Ok(notes)
@@ -60,6 +64,12 @@ impl Notes {
                 if chunk.stream == Stream::Agent && chunk.bytes == text.as_bytes()
         )
     }
+}
+
+fn is_missing(error: &SpoolError) -> bool {
+    error
+        .io()
+        .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn one_line(text: &str) -> String {
