@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -145,14 +146,16 @@ async fn the_first_signal_waits_for_what_runs() {
         .unwrap()
         .unwrap();
     up.signal(Signal::SIGINT);
-    // Once it refuses, the signal has arrived.
+    // Once it refuses for that, the signal has arrived. A machine that is hard pressed refuses too.
+    let began = Instant::now();
     loop {
-        let output = run(up.address, &["run", "--", "true"]).await;
-        if output.code() == Some(75) {
-            assert!(output.stderr.contains("DRAINING"), "{}", output.stderr);
+        let output = run(up.address, &["run", "--patience", "0s", "--", "true"]).await;
+        if output.stderr.contains("DRAINING") {
+            assert_eq!(output.code(), Some(75), "{}", output.stderr);
             break;
         }
-        assert_eq!(output.code(), Some(0), "{}", output.stderr);
+        assert!(matches!(output.code(), Some(0 | 75)), "{}", output.stderr);
+        assert!(began.elapsed() < LIMIT, "{}", output.stderr);
     }
     std::fs::write(&marker, "").unwrap();
     assert_eq!(finish(child).await.code(), Some(0));
