@@ -93,8 +93,7 @@ fn wanted(part: &str) -> bool {
 }
 
 async fn agent() -> Agent {
-    let tables = "[pressure]\nenabled = false\n";
-    Agent::start_with("slots = 4\n", tables).await
+    Agent::start_with("slots = 4\n", "").await
 }
 
 async fn spawn(scale: &Scale) {
@@ -128,7 +127,7 @@ const ADOPTED: usize = 64;
 
 async fn adoption(scale: &Scale) {
     let configuration = format!("slots = {ADOPTED}\n");
-    let mut agent = Agent::start_with(&configuration, "[pressure]\nenabled = false\n").await;
+    let mut agent = Agent::start_with(&configuration, "").await;
     let mut attempts = Vec::new();
     for _ in 0..ADOPTED {
         let item = shell("while :; do echo line; sleep 0.02; done");

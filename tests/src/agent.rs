@@ -34,7 +34,8 @@ impl Agent {
     }
 
     /// Starts an agent with `top` as the first lines of its configuration and
-    /// `tables` as the last.
+    /// `tables` as the last. That the tests themselves press the machine hard is no
+    /// reason for it to take less.
     ///
     /// # Panics
     ///
@@ -78,6 +79,7 @@ impl Agent {
              config_root = \"{root}/config\"\n\
              [listen]\naddress = \"127.0.0.1:0\"\n\
              [monitoring]\naddress = \"127.0.0.1:0\"\n\
+             [pressure]\nenabled = false\n\
              [payload]\nallow_file_urls = true\n\
              {tables}\n"
         );

@@ -403,8 +403,6 @@ fn directories_below(path: &Path) -> usize {
 async fn a_thousand_items_and_sixty_four_at_once_leave_nothing_behind() {
     let changes = Changes {
         slots: 64,
-        // The machine is as hard pressed as it is: all slots are to be used.
-        tables: "[pressure]\nenabled = false\n".to_owned(),
         ..Changes::default()
     };
     let Some(machine) = Isolated::start_with(changes).await else {
