@@ -7,8 +7,9 @@
 //! anything else happens in the slot.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -105,11 +106,15 @@ impl Slots {
     }
 
     /// Takes a slot that nobody holds, and empties it if need be. The limits are those of its
-    /// group.
-    pub(crate) fn acquire(&self, limits: &ResourceLimits) -> Result<Slot<'_>, Refusal> {
+    /// group, the directories those that are about to be its user's.
+    pub(crate) fn acquire(
+        &self,
+        limits: &ResourceLimits,
+        stay: Option<&Stay>,
+    ) -> Result<Slot<'_>, Refusal> {
         let mut problem = None;
         for number in 0..self.count {
-            match self.take(number, limits) {
+            match self.take(number, limits, stay) {
                 Ok(Some(slot)) => return Ok(slot),
                 Ok(None) => {}
                 // What is wrong with one need not be wrong with the next.
@@ -182,16 +187,25 @@ impl Slots {
                 let transferred = open.give_back(&[user.uid], self.client, Modes::Regain);
                 brought_back = Some((stay, transferred));
             }
+            mark(&lock, &[EMPTY])?;
         }
-        record(&lock, EMPTY, None)?;
         Ok(Some((lock, brought_back)))
     }
 
-    fn take(&self, number: u32, limits: &ResourceLimits) -> io::Result<Option<Slot<'_>>> {
+    fn take(
+        &self,
+        number: u32,
+        limits: &ResourceLimits,
+        stay: Option<&Stay>,
+    ) -> io::Result<Option<Slot<'_>>> {
         let Some((lock, _)) = self.take_over(number)? else {
             return Ok(None);
         };
-        record(&lock, IN_USE, None)?;
+        let mut record = vec![IN_USE];
+        serde_json::to_writer(&mut record, &stay)?;
+        // Ends it, whatever a longer one before has left behind it.
+        record.push(b'\n');
+        mark(&lock, &record)?;
         let group = self.group(number, limits)?;
         Ok(Some(Slot {
             number,
@@ -268,13 +282,8 @@ impl Slot<'_> {
         self.group = None;
         if vacancy == Vacancy::Empty {
             // Not written means not left: the next holder looks for itself.
-            let _ = record(&self.lock, EMPTY, None);
+            let _ = mark(&self.lock, &[EMPTY]);
         }
-    }
-
-    /// Puts the directories on record that are to be the user's, before they are.
-    pub(crate) fn expect(&self, stay: &Stay) -> io::Result<()> {
-        record(&self.lock, IN_USE, Some(stay))
     }
 
     /// Has the group made anew for the next holder, so that its counters begin at zero.
@@ -299,15 +308,10 @@ fn failed(number: u32, error: &io::Error) -> Refusal {
     }
 }
 
-/// Writes the file of a slot.
-fn record(mut lock: &File, state: u8, stay: Option<&Stay>) -> io::Result<()> {
-    let mut bytes = vec![state];
-    if let Some(stay) = stay {
-        serde_json::to_writer(&mut bytes, stay)?;
-    }
-    lock.rewind()?;
-    lock.write_all(&bytes)?;
-    lock.set_len(bytes.len() as u64)
+/// Writes to the start of a slot's file: its state, and behind it, where it is in use, a line with
+/// the directories of the holder. What follows that is of no meaning.
+fn mark(lock: &File, bytes: &[u8]) -> io::Result<()> {
+    lock.write_all_at(bytes, 0)
 }
 
 /// The directories in the file of a slot; `None` when there are none, or none that make sense.
@@ -315,13 +319,13 @@ fn recorded(mut lock: &File) -> Option<Stay> {
     let mut bytes = Vec::new();
     lock.rewind().ok()?;
     lock.take(MAX_RECORD).read_to_end(&mut bytes).ok()?;
-    serde_json::from_slice(bytes.get(1..)?).ok()
+    let line = bytes.get(1..)?.split(|byte| *byte == b'\n').next()?;
+    serde_json::from_slice(line).ok()?
 }
 
 /// Whether the last holder of a slot is not known to have left it empty.
-fn was_left(mut lock: &File) -> io::Result<bool> {
+fn was_left(lock: &File) -> io::Result<bool> {
     let mut state = [0];
-    lock.rewind()?;
     // A new file is empty: nothing is known of what ran in an earlier life of the directory.
-    Ok(lock.read(&mut state)? == 0 || state[0] != EMPTY)
+    Ok(lock.read_at(&mut state, 0)? == 0 || state[0] != EMPTY)
 }

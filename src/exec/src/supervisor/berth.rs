@@ -79,7 +79,10 @@ impl<'a> Berth<'a> {
         let resources = request.resources.narrowed_by(ground.maxima);
         let slot = match &ground.slots {
             None => None,
-            Some(slots) => Some(slots.acquire(&resources).map_err(SetUpError::Refused)?),
+            Some(slots) => {
+                let slot = slots.acquire(&resources, assignment.places.stay.as_ref());
+                Some(slot.map_err(SetUpError::Refused)?)
+            }
         };
         let group = slot.as_ref().and_then(|slot| slot.group.as_ref());
         let mut berth = Self {
@@ -98,11 +101,7 @@ impl<'a> Berth<'a> {
         {
             let directories = request.directories.as_ref();
             let temporary = directories.and_then(|all| all.temporary.as_ref());
-            let handed_over = slot
-                .expect(stay)
-                .map_err(|error| SetUpError::new("record the directories", error))
-                .and_then(|()| HandedOver::new(stay, temporary, ground, user));
-            match handed_over {
+            match HandedOver::new(stay, temporary, ground, user) {
                 Ok(handed_over) => berth.handed_over = Some(handed_over),
                 Err(error) => {
                     berth.leave(GroupState::Clean, Vacancy::Empty);
