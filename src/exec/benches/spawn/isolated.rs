@@ -17,8 +17,9 @@ use crate::{Bench, LAUNCHES, ROUNDS, compare};
 /// Has this program be the bare loop.
 const BARE_LOOP: &str = "bare-loop";
 
-/// Not below `/tmp`, which commands may have their own of.
-const ISOLATED_DIRECTORY: &str = "/var/lib";
+/// Where directories and spools go unless `HELIX_BENCH_DIR` says otherwise; not below `/tmp`, which
+/// commands may have their own of.
+const DIRECTORY: &str = "/var/lib";
 
 const USER: u32 = 60_900;
 
@@ -49,8 +50,7 @@ pub(crate) fn measure() {
         ),
     ];
     for (name, view) in views {
-        let directory = TempDir::with_prefix_in("helix-bench-", ISOLATED_DIRECTORY);
-        let directory = directory.expect("a directory");
+        let directory = directory();
         let group = format!("helix-bench-{}", std::process::id());
         let mut bench = Bench::start_with(directory, |config| {
             let first = USER;
@@ -88,6 +88,11 @@ pub(crate) fn measure() {
         std::fs::remove_dir(hierarchy().join(&group)).expect("an empty group");
         std::fs::remove_dir_all(config_state()).expect("locks");
     }
+}
+
+fn directory() -> TempDir {
+    let place = std::env::var_os("HELIX_BENCH_DIR").unwrap_or_else(|| DIRECTORY.into());
+    TempDir::with_prefix_in("helix-bench-", place).expect("a directory")
 }
 
 fn config_state() -> PathBuf {
@@ -176,8 +181,7 @@ struct Bare {
 
 impl Bare {
     fn start(group: &Path, view: bool) -> Self {
-        let directory = TempDir::with_prefix_in("helix-bench-", ISOLATED_DIRECTORY);
-        let directory = directory.expect("a directory");
+        let directory = directory();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
         std::fs::set_permissions(directory.path(), mode).expect("a mode");
         let child = Command::new(std::env::current_exe().expect("this program"))
