@@ -13,7 +13,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("payload", &[]),
     ("artifacts", &[]),
     ("telemetry", &[]),
+    ("tunnel", &[]),
     ("proto", &["model"]),
+    ("store", &["model"]),
+    ("api", &["model"]),
     ("machine", &["model"]),
     (
         "agent",
@@ -26,9 +29,25 @@ const ARROWS: &[(&str, &[&str])] = &[
             "proto",
             "results",
             "telemetry",
+            "tunnel",
         ],
     ),
-    ("cli", &["agent", "model", "proto", "results", "telemetry"]),
+    (
+        "controller",
+        &["api", "model", "proto", "store", "telemetry", "tunnel"],
+    ),
+    (
+        "cli",
+        &[
+            "agent",
+            "api",
+            "controller",
+            "model",
+            "proto",
+            "results",
+            "telemetry",
+        ],
+    ),
     ("tests", &["proto"]),
 ];
 
@@ -48,6 +67,8 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("payload", &["tonic", "prost"]),
     ("artifacts", &["tonic", "prost"]),
     ("machine", &["tonic", "prost", "hyper", "reqwest"]),
+    ("store", &["tonic", "prost", "hyper", "axum", "reqwest"]),
+    ("api", &["tonic", "prost", "sqlx"]),
 ];
 
 #[test]
