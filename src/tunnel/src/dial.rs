@@ -32,8 +32,8 @@ pub fn endpoint() -> Endpoint {
         .keep_alive_while_idle(true)
 }
 
-/// A channel whose one connection is the tunnel. When that has ended, every call fails with
-/// `UNAVAILABLE`: there is no second connection. It ends when all clones of the channel are
+/// A channel whose one connection is the tunnel. When that has ended, every call fails, with
+/// `UNAVAILABLE` save where the call itself meets the end: there is no second connection. It ends when all clones of the channel are
 /// dropped, when the peer ends it, or when it is closed by its [handle](Tunnel::handle).
 ///
 /// # Errors
