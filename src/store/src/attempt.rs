@@ -176,19 +176,19 @@ pub enum LogPlace {
 }
 
 /// What is new about a running attempt. Absent fields change nothing; lists are added to, save that a
-/// file with a known name replaces it.
+/// file with a known name replaces it. The times are kept where none was known, whatever the number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The agent has taken it, then.
     pub accepted: Option<SystemTime>,
     /// The command was started, then.
     pub started: Option<SystemTime>,
-    /// The number of the last event that this covers. What is not above the stored one is passed over
-    /// as a whole.
+    /// The number of the last event that this covers. Where it is not above the stored one, all but
+    /// the times is passed over.
     pub last_event: u64,
     /// Isolation that is missing.
     pub degraded: Vec<String>,
-    /// Tests counted; replaces earlier counts and failures.
+    /// Tests counted; replaces earlier counts and failures. Of the failures the first 100 are kept.
     pub results: Option<(Counts, Vec<TestFailure>)>,
     /// Odd things.
     pub warnings: Vec<String>,

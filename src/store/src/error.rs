@@ -1,11 +1,12 @@
 //! What can go wrong with a store.
 
-use helix_model::ids::{AttemptId, JobId, QueueName};
+use helix_model::ids::{AttemptId, JobId, QueueName, WorkItemId};
 
 /// Why a store did not do what it was asked to. Nothing was changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The attempt has another keeper by now, or has ended: whoever asked must let go of it.
+    /// The attempt has another keeper by now, has ended, or was given back: whoever asked must let
+    /// go of it.
     #[error("attempt `{0}` is no longer looked after by this controller")]
     Fenced(AttemptId),
     /// There is no such queue.
@@ -14,6 +15,9 @@ pub enum StoreError {
     /// There is no such job.
     #[error("there is no job `{0}`")]
     UnknownJob(JobId),
+    /// There is no such work item in the job.
+    #[error("the job has no work item `{0}`")]
+    UnknownItem(WorkItemId),
     /// A job of this id is there and has other items.
     #[error("there is another job with the id `{0}`")]
     JobExists(JobId),
@@ -23,6 +27,9 @@ pub enum StoreError {
     /// A queue with waiting or running work cannot go.
     #[error("queue `{0}` still has work items that have not ended")]
     QueueInUse(QueueName),
+    /// The call contradicts itself or what is stored; it would not work later either.
+    #[error("the store was asked for what cannot be: {0}")]
+    Invalid(String),
     /// The database cannot be reached or is busy for too long; the same call may work later.
     #[error("the database cannot be reached: {0}")]
     Unavailable(String),

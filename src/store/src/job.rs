@@ -35,7 +35,9 @@ pub struct NewJob {
 pub enum Submitted {
     /// The job is stored.
     Now,
-    /// It was stored before, by the same submission.
+    /// It was stored before, by the same submission: same queue, and items with the same names,
+    /// specifications, demands and retries in the same order. Their ids may differ: those of the first
+    /// submission count.
     Before,
 }
 
@@ -171,7 +173,7 @@ pub struct Cancelled {
     pub untouched: u64,
 }
 
-/// A test that failed in an attempt whose item passed in a later one.
+/// A test that failed in a failed attempt of an item that then passed on a retry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlakyTest {
     /// Full name of the test.

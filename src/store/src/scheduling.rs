@@ -39,8 +39,10 @@ pub struct Lane {
     pub created: SystemTime,
     /// What its items want, as they were stored with.
     pub demand: Vec<u8>,
-    /// How many wait.
+    /// How many wait, those that may not go yet included.
     pub waiting: u64,
+    /// Where none of them may go yet: when the first may. May have passed.
+    pub not_before: Option<SystemTime>,
     /// How many items of the whole job are offered or running.
     pub job_running: u64,
 }

@@ -30,7 +30,8 @@ pub enum Change {
 /// Everything that must not be forgotten. Each call is one transaction, durable when it returns.
 ///
 /// A future that is dropped may or may not have done its work. All calls but [`Store::take`] may be
-/// repeated: the second time changes nothing more.
+/// repeated: the second time changes nothing more, save that adopting raises the epoch each time.
+/// Times are kept to the microsecond. A page has at least 1 and at most 1000 entries, whatever is asked.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Makes a queue, or gives it new settings; items stored before keep the retries they were granted.
@@ -90,7 +91,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<FlakyTest>, StoreError>;
 
-    /// Ends what waits of a job, or one item of it, and marks what runs.
+    /// Ends what waits of a job, or one item of it, and marks what runs. The first reason stays.
     async fn cancel(
         &self,
         job: &JobId,
@@ -102,7 +103,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Lanes in which something waits.
     async fn lanes(&self) -> Result<Vec<Lane>, StoreError>;
     /// Takes the first items of a lane that may go to this agent now, at most one for each of the
-    /// attempt ids, and writes their attempts down. An id that was used before is an error. Not to be
+    /// attempt ids, and writes their attempts down. An id that is in use is an error. Not to be
     /// repeated: who does not hear the answer finds them with [`Store::held`].
     async fn take(
         &self,
@@ -113,7 +114,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         now: SystemTime,
     ) -> Result<Vec<Taken>, StoreError>;
     /// The agent did not take it: the item waits again in its old place, the attempt is as if it had
-    /// never been, the refusal is kept. An item whose cancelling was asked for ends instead.
+    /// never been, the refusal is kept (how often is counted here). An item whose cancelling was asked
+    /// for ends instead. An attempt that an agent has taken cannot be given back.
     async fn give_back(
         &self,
         fence: &Fence,
@@ -133,13 +135,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Says that a controller is alive.
     async fn beat(&self, controller: &ControllerId, now: SystemTime) -> Result<(), StoreError>;
-    /// Takes over what this controller held before it restarted.
+    /// Takes over what this controller held before it restarted; counts as a beat.
     async fn adopt_own(
         &self,
         controller: &ControllerId,
         now: SystemTime,
     ) -> Result<Vec<Held>, StoreError>;
-    /// Takes over what controllers hold that have not beaten since then.
+    /// Takes over what controllers hold that have not beaten since then (a beat at that very time
+    /// counts), or never; counts as a beat.
     async fn adopt_orphans(
         &self,
         controller: &ControllerId,
