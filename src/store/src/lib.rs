@@ -10,7 +10,9 @@ mod attempt;
 mod error;
 mod item;
 mod job;
+pub mod memory;
 mod queue;
+mod rules;
 mod scheduling;
 mod store;
 
@@ -25,6 +27,7 @@ pub use job::{
     Cancelled, FlakyTest, Job, JobCounts, JobEvent, JobEventKind, JobFilter, NewJob, Page,
     Submitted,
 };
+pub use memory::MemoryStore;
 pub use queue::{Queue, QueueCounts, Visibility};
 pub use scheduling::{Avoid, ControllerId, Fence, Held, Lane, LaneId, Taken};
 pub use store::{Change, Store};
