@@ -24,7 +24,7 @@ pub enum Method {
     Delete,
 }
 
-/// What a token may be good for.
+/// What a token may be good for. None includes another, save that `Admin` includes all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
@@ -32,7 +32,7 @@ pub enum Scope {
     Read,
     /// Submit jobs to open queues, and cancel and retry one's own.
     Submit,
-    /// The same for every queue.
+    /// Submit jobs to internal queues as well.
     SubmitInternal,
     /// Drain and resume agents, cancel and retry other people's jobs.
     Operate,
@@ -309,8 +309,7 @@ impl Scope {
     pub fn includes(self, other: Self) -> bool {
         match self {
             Self::Admin => true,
-            Self::SubmitInternal => matches!(other, Self::Submit | Self::SubmitInternal),
-            Self::Read | Self::Submit | Self::Operate => self == other,
+            Self::Read | Self::Submit | Self::SubmitInternal | Self::Operate => self == other,
         }
     }
 
@@ -383,7 +382,7 @@ mod tests {
             assert!(scope.includes(scope));
             assert!(Scope::Admin.includes(scope));
         }
-        assert!(!Scope::Submit.includes(Scope::SubmitInternal));
+        assert!(!Scope::SubmitInternal.includes(Scope::Submit));
         assert!(!Scope::Submit.includes(Scope::Read));
         assert!(!Scope::Operate.includes(Scope::Admin));
     }

@@ -167,7 +167,10 @@ mod tests {
             &[
                 ("$.priority", "it should be a whole number"),
                 ("$.properties['a b']", "it should be a string"),
-                ("$.defaults.limits.wall_timeout_seconds", "it should be a number"),
+                (
+                    "$.defaults.limits.wall_timeout_seconds",
+                    "it should be a number",
+                ),
                 ("$.defaults.enviroment", "nobody knows this field"),
                 ("$.items[0].payloads[1].git", "missing field `commit`"),
                 ("$.items[1]", "it should be an object"),
