@@ -1,40 +1,23 @@
 //! Isolated commands: as another user, in a control group, in directories that change hands, and
 //! with a view of their own; against a bare loop that takes the same steps and no others.
 
-use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use helix_exec::Directories;
 use helix_exec::launcher::{ControlGroups, Pool, Users, View};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, setns, unshare};
 use tempfile::TempDir;
 
+use crate::bare_loop::BARE_LOOP;
 use crate::{Bench, LAUNCHES, ROUNDS, compare};
-
-/// Has this program be the bare loop.
-const BARE_LOOP: &str = "bare-loop";
 
 /// Where directories and spools go unless `HELIX_BENCH_DIR` says otherwise; not below `/tmp`, which
 /// commands may have their own of.
 const DIRECTORY: &str = "/var/lib";
 
-const USER: u32 = 60_900;
-
-/// Whether this process is to be the bare loop; it is over then.
-pub(crate) fn is_bare_loop() -> bool {
-    let arguments: Vec<_> = std::env::args_os().collect();
-    let [_, first, group, directory, view] = arguments.as_slice() else {
-        return false;
-    };
-    if first != BARE_LOOP {
-        return false;
-    }
-    bare_loop(group.as_ref(), directory.as_ref(), view == "view");
-    true
-}
+/// The first of four users.
+pub(crate) const USER: u32 = 60_900;
 
 /// Compares isolated launches with the bare loop, without a view of their own and with one.
 pub(crate) fn measure() {
@@ -105,71 +88,6 @@ fn hierarchy() -> PathBuf {
         unified
     } else {
         PathBuf::from("/sys/fs/cgroup")
-    }
-}
-
-/// The bare loop, in a process of its own that has one thread: it changes what it sees of the
-/// machine before each command, and back after. One item for each byte that it reads.
-fn bare_loop(group: &Path, directory: &Path, view: bool) {
-    let namespace = |kind| File::open(format!("/proc/self/ns/{kind}")).expect("a namespace");
-    let machine = [namespace("mnt"), namespace("ipc")];
-    let (mut wish, mut number) = ([0], 0);
-    while std::io::stdin().read(&mut wish).expect("a wish") == 1 {
-        number += 1;
-        let parent = directory.join(format!("bare{number}"));
-        run_bare_as_user(group, &parent, view);
-        if view {
-            for namespace in &machine {
-                setns(namespace, CloneFlags::empty()).expect("back");
-            }
-        }
-        std::io::stdout().write_all(&[1]).expect("told");
-        std::io::stdout().flush().expect("told");
-    }
-}
-
-/// The steps of an isolated launch and no more: directories that become the user's, a view of its
-/// own, the command as that user in a control group, its output into a file, its end, its counters,
-/// the directories back.
-fn run_bare_as_user(group: &Path, parent: &Path, view: bool) {
-    use std::os::unix::process::CommandExt as _;
-    let user = USER + 3;
-    std::fs::create_dir(parent).expect("a directory");
-    let own = ["e", "t"].map(|name| parent.join(name));
-    for directory in &own {
-        std::fs::create_dir(directory).expect("a directory");
-        std::os::unix::fs::chown(directory, Some(user), Some(user)).expect("given");
-    }
-    if view {
-        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC).expect("a view of its own");
-        let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).expect("apart");
-        for place in ["/tmp", "/var/tmp"] {
-            mount(Some(&own[1]), place, none, MsFlags::MS_BIND, none).expect("a mount");
-        }
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(Some("tmpfs"), "/dev/shm", Some("tmpfs"), flags, none).expect("a mount");
-    }
-    let mut child = Command::new("/bin/true")
-        .env_clear()
-        .uid(user)
-        .gid(user)
-        .current_dir(&own[0])
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the command started");
-    // It may have ended by now: a child of the standard library cannot be born in a group.
-    let _ = std::fs::write(group.join("cgroup.procs"), child.id().to_string());
-    let mut console = File::create(parent.join("console")).expect("a file");
-    std::io::copy(&mut child.stdout.take().expect("a pipe"), &mut console).expect("output");
-    std::io::copy(&mut child.stderr.take().expect("a pipe"), &mut console).expect("output");
-    assert!(child.wait().expect("an exit status").success());
-    std::fs::read_to_string(group.join("cpu.stat")).expect("counters");
-    for directory in &own {
-        std::os::unix::fs::chown(directory, Some(0), Some(0)).expect("back");
     }
 }
 

@@ -6,8 +6,8 @@
 //! median of their ratios counts, so that other load on the machine hits both sides.
 //!
 //! As root also the launch of isolated commands (a user and a control group each, with directories
-//! that change hands; then with a view of their own as well) against a bare loop that starts the
-//! command as another user in a control group and captures its output.
+//! that change hands; then with a view of their own as well) against a bare loop that takes the same
+//! steps.
 //!
 //! With `spawn`, `isolated`, `output` or `memory` as an argument only that part is run.
 //! `HELIX_BENCH_DIR` says where the spools go, the temporary directory by default.
@@ -16,6 +16,8 @@
     reason = "a benchmark prints what it has measured"
 )]
 
+#[cfg(target_os = "linux")]
+mod bare_loop;
 #[cfg(target_os = "linux")]
 mod isolated;
 
@@ -43,7 +45,7 @@ const OUTPUT_BYTES: u64 = 256 << 20;
 
 fn main() {
     #[cfg(target_os = "linux")]
-    if isolated::is_bare_loop() {
+    if bare_loop::is_this() {
         return;
     }
     let directory = match std::env::var_os("HELIX_BENCH_DIR") {

@@ -33,7 +33,7 @@ pub(super) enum Side<T> {
 #[derive(Default)]
 pub(super) struct Nursery {
     spare: Option<Spare>,
-    /// Whether the next idle moment is to be used for a spare. A spare that died is not replaced
+    /// Whether the next lull is to be used for a spare. A spare that died is not replaced
     /// before it is missed: whatever killed it would kill the next as well.
     wants_spare: bool,
     births: Vec<Birth>,
@@ -83,8 +83,8 @@ impl Nursery {
         self.births.iter().map(|birth| birth.channel.as_fd())
     }
 
-    /// Whether nothing more important is to be done than [`Nursery::breed`].
-    pub(super) fn is_idle(&self) -> bool {
+    /// Whether [`Nursery::breed`] is to be called once there is nothing else to do.
+    pub(super) fn wants_spare(&self) -> bool {
         self.wants_spare && self.spare.is_none() && self.births.is_empty()
     }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -24,6 +25,10 @@ const MAX_CLIENTS: usize = 16;
 
 /// What is read of one client before the others get their turn.
 const READ_BYTES: usize = 64 << 10;
+
+/// How long nothing may happen before a spare supervisor is made: by then the command just launched
+/// has its processor, and the fork takes another.
+const LULL: Duration = Duration::from_micros(100);
 
 /// Replies that wait for a client which does not read; beyond it the client is let go.
 const MAX_OUTGOING: usize = 1 << 20;
@@ -64,8 +69,9 @@ pub(super) fn serve(
             .admit(stream)
             .map_err(|error| LauncherError::new("serve its connection", error))?,
     }
+    let mut moment = Moment::Lull;
     loop {
-        match launcher.turn() {
+        match launcher.turn(moment) {
             Turn::Again if launcher.socket.is_none() && launcher.clients.is_empty() => {
                 return Ok(Outcome::Stop);
             }
@@ -73,8 +79,17 @@ pub(super) fn serve(
             Turn::Stop => return Ok(Outcome::Stop),
             Turn::Supervise(channel) => return Ok(Outcome::Supervise(channel)),
         }
-        launcher.wait()?;
+        moment = launcher.wait()?;
     }
+}
+
+/// What a wait has ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// There may be something to do.
+    Busy,
+    /// There has been nothing to do for a [`LULL`].
+    Lull,
 }
 
 enum Turn {
@@ -104,7 +119,7 @@ struct Client {
 }
 
 impl Launcher<'_> {
-    fn wait(&self) -> Result<(), LauncherError> {
+    fn wait(&self) -> Result<Moment, LauncherError> {
         let reading = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut polled = vec![reading(self.signals.as_fd())];
         polled.extend(self.socket.as_ref().map(|socket| reading(socket.as_fd())));
@@ -117,14 +132,20 @@ impl Launcher<'_> {
             };
             PollFd::new(client.stream.as_fd(), PollFlags::POLLIN | writing)
         }));
-        match poll(&mut polled, PollTimeout::NONE) {
-            Ok(_) | Err(nix::Error::EINTR | nix::Error::EAGAIN) => Ok(()),
+        let ready = if self.nursery.wants_spare() {
+            sys::poll_briefly(&mut polled, LULL)
+        } else {
+            poll(&mut polled, PollTimeout::NONE)
+        };
+        match ready {
+            Ok(0) => Ok(Moment::Lull),
+            Ok(_) | Err(nix::Error::EINTR | nix::Error::EAGAIN) => Ok(Moment::Busy),
             Err(errno) => Err(LauncherError::new("wait", errno.into())),
         }
     }
 
     /// Looks at everything once. All of it is non-blocking, and there is little of it.
-    fn turn(&mut self) -> Turn {
+    fn turn(&mut self, moment: Moment) -> Turn {
         while let Some(received) = self.signals.next() {
             match received {
                 Received::Terminate => return Turn::Stop,
@@ -168,7 +189,8 @@ impl Launcher<'_> {
             }
         }
         self.accept();
-        if self.nursery.is_idle()
+        if moment == Moment::Lull
+            && self.nursery.wants_spare()
             && let Side::Supervisor(channel) = self.nursery.breed()
         {
             return Turn::Supervise(channel);

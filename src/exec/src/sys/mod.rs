@@ -32,8 +32,8 @@ pub(crate) use system::{
     can_forgo_privileges, change_mode, change_owner, children, clock, connect_socket, disk_use_of,
     give_socket, has_namespaces, has_other_children, has_private_temporary, hide_memory,
     hide_processes, landlock_version, leave_mount_namespace, list_tree, name_process,
-    open_directory_flags, peer_uid, process_entry, processes_of, rename_to_free_name, send_signal,
-    set_room_aside, widen_pipe,
+    open_directory_flags, peer_uid, poll_briefly, process_entry, processes_of, rename_to_free_name,
+    send_signal, set_room_aside, widen_pipe,
 };
 
 use std::time::Duration;

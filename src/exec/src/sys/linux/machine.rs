@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
+use nix::poll::{PollFd, ppoll};
 use nix::sys::prctl;
+use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 
 /// How a directory is opened only to enter it or to open what it holds.
@@ -22,6 +24,11 @@ pub(crate) fn clock() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME)
         .map(Duration::from)
         .unwrap_or_default()
+}
+
+/// As `poll`, with a time limit that may be less than a millisecond.
+pub(crate) fn poll_briefly(polled: &mut [PollFd<'_>], limit: Duration) -> nix::Result<c_int> {
+    ppoll(polled, Some(TimeSpec::from_duration(limit)), None)
 }
 
 /// The kernel's name of this boot.

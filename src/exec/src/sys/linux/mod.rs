@@ -17,8 +17,8 @@ pub(crate) use landlock::landlock_version;
 pub(crate) use log::LogPlace;
 pub(super) use machine::thread_count;
 pub(crate) use machine::{
-    adopt_orphans, boot_id, clock, hide_memory, name_process, open_directory_flags, set_room_aside,
-    widen_pipe,
+    adopt_orphans, boot_id, clock, hide_memory, name_process, open_directory_flags, poll_briefly,
+    set_room_aside, widen_pipe,
 };
 pub(crate) use process_table::{
     children, disk_use_of, has_other_children, list_tree, process_entry, processes_of,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
 
 use super::process_table::query;
@@ -25,6 +26,12 @@ pub(crate) fn clock() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map(Duration::from)
         .unwrap_or_default()
+}
+
+/// As `poll`, with a time limit that may be less than a millisecond: there is no such call here, so
+/// it does not wait at all.
+pub(crate) fn poll_briefly(polled: &mut [PollFd<'_>], _: Duration) -> nix::Result<c_int> {
+    poll(polled, PollTimeout::ZERO)
 }
 
 /// The kernel's name of this boot.
