@@ -93,7 +93,7 @@ impl Isolated {
         let parent = work.parent().expect("a parent");
         mode(parent, 0o711);
         let configuration = serde_json::json!({
-            "client_uid": agent_uid,
+            "client": agent_uid,
             "spool_roots": {"beneath": [root.join("state")]},
             "work_roots": {"beneath": [&work]},
             "users": {"pool": {"range": {"first": first_uid, "count": slots}}},

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use nix::unistd::User;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::request::ResourceLimits;
 
@@ -11,7 +12,9 @@ use crate::request::ResourceLimits;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The only user whose connections are answered.
+    /// The only user whose connections are answered. In the file a number or a name, which has to be
+    /// that of a user when the file is read.
+    #[serde(rename = "client", deserialize_with = "user_id")]
     pub client_uid: u32,
     /// Where spools may lie.
     pub spool_roots: Roots,
@@ -41,6 +44,26 @@ pub struct Config {
     /// out: -1000 (never) to 1000 (first).
     #[serde(default = "default_out_of_memory_score")]
     pub out_of_memory_score: i32,
+}
+
+/// Looks up a user who may be given by name: service managers choose the numbers.
+fn user_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    use serde::de::Error as _;
+
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a user's number or name")]
+    enum Written {
+        Number(u32),
+        Name(String),
+    }
+    match Written::deserialize(deserializer)? {
+        Written::Number(uid) => Ok(uid),
+        Written::Name(name) => match User::from_name(&name) {
+            Ok(Some(user)) => Ok(user.uid.as_raw()),
+            Ok(None) => Err(D::Error::custom(format!("there is no user `{name}`"))),
+            Err(errno) => Err(D::Error::custom(format!("look up user `{name}`: {errno}"))),
+        },
+    }
 }
 
 fn default_out_of_memory_score() -> i32 {

@@ -31,7 +31,7 @@ usage: helix-launcher --config FILE --socket PATH    make a socket and listen on
        helix-launcher --config FILE --check          read the configuration, say what is wrong
        helix-launcher --help | --version
 
-It runs as root, has no network and one thread, and obeys only the user whose id is `client_uid`
+It runs as root, has no network and one thread, and obeys only the user who is the `client`
 in FILE. FILE is JSON and says which users, directories, limits and control groups it may use; a
 request can only narrow that. As any other user it starts commands as that user.
 
@@ -231,14 +231,21 @@ mod tests {
             std::fs::write(&path, json).unwrap();
             read(&path).map_err(|error| error.report().to_string())
         };
-        let good =
-            r#"{"client_uid": 7, "spool_roots": {"beneath": ["/s"]}, "work_roots": "anywhere"}"#;
+        let good = r#"{"client": 7, "spool_roots": {"beneath": ["/s"]}, "work_roots": "anywhere"}"#;
         assert_eq!(check(good).unwrap().client_uid, 7);
-        let problem = check(&good.replace("client_uid", "client_id")).unwrap_err();
+        let problem = check(&good.replace("client", "clint")).unwrap_err();
         assert!(
             problem.contains("launcher.json") && problem.contains("line 1"),
             "{problem}"
         );
+        assert_eq!(check(&good.replace('7', "\"root\"")).unwrap().client_uid, 0);
+        let problem = check(&good.replace('7', "\"nobody at all\"")).unwrap_err();
+        assert!(
+            problem.contains("there is no user `nobody at all` at line 1"),
+            "{problem}"
+        );
+        let problem = check(&good.replace('7', "-1")).unwrap_err();
+        assert!(problem.contains("a user's number or name"), "{problem}");
         assert!(read(Path::new("/nonexistent")).is_err());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
         if nix::unistd::geteuid().is_root() {
