@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attempt::recover;
 use crate::config::Config;
+use crate::controller::{Calls, Served};
 use crate::core::{Core, Ground, Parts};
 use crate::launcher::{Launcher, Place};
 use crate::workspace::layout::{PASSABLE, PRIVATE, SCRIPTS};
@@ -44,6 +45,7 @@ pub struct Agent {
     address: SocketAddr,
     monitoring: Option<SocketAddr>,
     health: server::HealthSwitch,
+    controllers: Option<Calls>,
     stop: CancellationToken,
     /// Keeps a second agent out of the state directory.
     _lock: Flock<File>,
@@ -152,12 +154,19 @@ impl Agent {
             slots = core.config.slots,
             "agent listens"
         );
-        let health = listening.health;
+        let served = Served {
+            routes: listening.routes,
+            address: listening.address,
+            tls: core.config.listen.tls.is_some(),
+        };
+        let controllers = core.config.controller.as_ref();
+        let controllers = controllers.map(|config| Calls::start(&core, &served, config, &stop));
         Ok(Self {
             core,
             address: listening.address,
             monitoring,
-            health,
+            health: listening.health,
+            controllers,
             stop,
             _lock: lock,
         })
@@ -199,6 +208,9 @@ impl Agent {
     /// by the next agent with the same state directory.
     pub async fn shutdown(self) {
         self.health.not_serving().await;
+        if let Some(controllers) = self.controllers {
+            controllers.end().await;
+        }
         self.stop.cancel();
         // A stale address would lead the next client astray.
         for name in [LISTENING, MONITORING] {

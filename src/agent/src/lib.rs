@@ -10,21 +10,27 @@ mod agent;
 mod attempt;
 mod command;
 mod config;
+mod controller;
 mod core;
 mod error;
 mod housekeeping;
 mod launcher;
+mod listener;
 mod monitoring;
 mod reboot;
 mod results;
 mod server;
 mod service;
 mod service_manager;
+mod tls;
 mod workspace;
 
 pub use agent::{Agent, StartError};
 pub use command::main;
-pub use config::Config;
+pub use config::{
+    Advertised, Config, Connect, ControllerAddress, ControllerConfig, ControllerTls, ListenConfig,
+    TlsConfig,
+};
 pub use launcher::{SUBCOMMAND as LAUNCHER_SUBCOMMAND, launcher_main};
 
 use error::error_chain;

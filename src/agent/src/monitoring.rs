@@ -65,6 +65,10 @@ fn describe() {
         "helix_agent_isolation",
         "1 while a measure of isolation is in force, by measure."
     );
+    describe_gauge!(
+        "helix_agent_controller_connected",
+        "1 while a controller knows of the agent, by controller."
+    );
     describe_histogram!(
         "helix_agent_prepare_seconds",
         "From acceptance to the command's start."

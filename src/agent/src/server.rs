@@ -9,14 +9,16 @@ use helix_proto::agent::v1::FILE_DESCRIPTOR_SET;
 use helix_proto::agent::v1::agent_service_server::AgentServiceServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::{Router, TcpIncoming};
 use tonic_health::server::HealthReporter;
 
 use crate::agent::StartError;
-use crate::config::TlsConfig;
 use crate::core::Core;
+use crate::listener::{Door, tls_incoming};
 use crate::service::Service;
+use crate::tls;
 
 /// Enough for a stream of output to run at full speed over a long line.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
@@ -32,6 +34,10 @@ const MAX_STREAMS_OF_A_CONNECTION: u32 = 1024;
 pub(crate) struct Listening {
     pub(crate) address: SocketAddr,
     pub(crate) health: HealthSwitch,
+    /// All that is served.
+    pub(crate) routes: Routes,
+    /// Where it wants TLS.
+    pub(crate) door: Option<Door>,
 }
 
 /// Turns the health service to not serving.
@@ -62,9 +68,6 @@ pub(crate) async fn start(
     };
     let listener = TcpListener::bind(wanted).await.map_err(at)?;
     let address = listener.local_addr().map_err(at)?;
-    // Without it small events wait for the acknowledgement of earlier ones.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-
     let (reporter, health_service) = tonic_health::server::health_reporter();
     reporter.set_serving::<AgentServiceServer<Service>>().await;
     let reflection = || {
@@ -73,25 +76,25 @@ pub(crate) async fn start(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let reflect = |error: tonic_reflection::server::Error| at(io::Error::other(error));
-    let mut server = Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(MAX_STREAMS_OF_A_CONNECTION)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT));
-    if let Some(tls) = &core.config.listen.tls {
-        server = server
-            .tls_config(tls_config(tls)?)
-            .map_err(|error| StartError::Tls(Box::new(error)))?;
-    }
-    let router = server
-        .add_service(AgentServiceServer::new(Service::new(Arc::clone(core))))
+    let door = match &core.config.listen.tls {
+        Some(tls) => {
+            let config = tls::server_config(tls);
+            Some(Door::new(
+                config.map_err(|error| StartError::Tls(Box::new(error)))?,
+            ))
+        }
+        None => None,
+    };
+    let routes = Routes::new(AgentServiceServer::new(Service::new(Arc::clone(core))))
         .add_service(health_service)
         .add_service(reflection().build_v1().map_err(reflect)?)
-        .add_service(reflection().build_v1alpha().map_err(reflect)?);
+        .add_service(reflection().build_v1alpha().map_err(reflect)?)
+        .prepare();
+    let router = settings().add_routes(routes.clone());
+    let serving = serve(router, listener, door.clone());
     tokio::spawn(async move {
         tokio::select! {
-            served = router.serve_with_incoming(incoming) => {
+            served = serving => {
                 if let Err(error) = served {
                     tracing::error!(error = crate::error_chain(&error), "server ended");
                 }
@@ -102,20 +105,43 @@ pub(crate) async fn start(
     Ok(Listening {
         address,
         health: HealthSwitch { reporter },
+        routes,
+        door,
     })
 }
 
-fn tls_config(tls: &TlsConfig) -> Result<ServerTlsConfig, StartError> {
-    let read = |path: &std::path::Path| {
-        std::fs::read(path).map_err(|source| StartError::File {
-            operation: "read",
-            path: path.to_owned(),
-            source,
-        })
-    };
-    let identity = Identity::from_pem(read(&tls.certificate)?, read(&tls.key)?);
-    let authorities = Certificate::from_pem(read(&tls.client_ca)?);
-    Ok(ServerTlsConfig::new()
-        .identity(identity)
-        .client_ca_root(authorities))
+async fn serve(
+    router: Router,
+    listener: TcpListener,
+    door: Option<Door>,
+) -> Result<(), tonic::transport::Error> {
+    match door {
+        Some(door) => {
+            router
+                .serve_with_incoming(tls_incoming(listener, door))
+                .await
+        }
+        None => {
+            // Without it small events wait for the acknowledgement of earlier ones.
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            router.serve_with_incoming(incoming).await
+        }
+    }
+}
+
+/// The same service for a connection that comes through a tunnel. No TLS: what carries the tunnel
+/// has its own.
+pub(crate) fn tunnelled(routes: &Routes) -> Router {
+    settings()
+        .max_frame_size(helix_tunnel::FRAME_BYTES)
+        .add_routes(routes.clone())
+}
+
+fn settings() -> Server {
+    Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(MAX_STREAMS_OF_A_CONNECTION)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
 }

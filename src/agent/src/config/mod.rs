@@ -6,6 +6,7 @@
 //! `packaging/agent.toml` has every key with its default.
 
 mod artifacts;
+mod controller;
 mod duration;
 mod network;
 mod parse;
@@ -17,6 +18,7 @@ mod sources;
 mod tools;
 mod value;
 
+pub use controller::{Advertised, Connect, ControllerAddress, ControllerConfig, ControllerTls};
 use problem::ConfigProblems;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -53,6 +55,8 @@ pub struct Config {
     pub resources: ResourcesConfig,
     /// Where clients are answered.
     pub listen: ListenConfig,
+    /// The controllers that the agent reports to; absent: none.
+    pub controller: Option<ControllerConfig>,
     /// Where metrics and health are served; absent: nowhere.
     pub monitoring: Option<SocketAddr>,
     /// The socket of the launcher service; absent: the agent starts a launcher
@@ -104,7 +108,7 @@ pub struct ResourcesConfig {
 }
 
 /// Where clients are answered.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenConfig {
     /// Address and port; port 0 lets the system choose.
     pub address: SocketAddr,
@@ -114,7 +118,7 @@ pub struct ListenConfig {
 }
 
 /// Server and client certificates.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsConfig {
     /// PEM file with the agent's certificate and its chain.
     pub certificate: PathBuf,
@@ -219,6 +223,7 @@ impl Default for Config {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, 7420)),
                 tls: None,
             },
+            controller: None,
             monitoring: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7421))),
             launcher_socket: None,
             isolation: IsolationConfig::default(),
@@ -292,5 +297,7 @@ impl Config {
     }
 }
 
+#[cfg(test)]
+mod controller_tests;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use super::sources::Sources;
 use super::{ListenConfig, TlsConfig, value};
 
 /// The key that lets everybody in.
-const INSECURE_KEY: &str = "insecure_without_tls";
+pub(super) const INSECURE_KEY: &str = "insecure_without_tls";
 
 /// What has to be written to let everybody run commands.
 pub(super) const INSECURE_LISTEN: &str = "i-understand-that-anyone-can-run-commands";
@@ -73,7 +73,7 @@ pub(super) fn read_monitoring(section: Section<'_>, config: &mut Option<SocketAd
 }
 
 /// Whether the word is there; none if another word is, which was complained about.
-fn insecure(section: &Section<'_>, word: &'static str) -> Option<bool> {
+pub(super) fn insecure(section: &Section<'_>, word: &'static str) -> Option<bool> {
     if !section.has(INSECURE_KEY) {
         return Some(false);
     }
@@ -88,17 +88,7 @@ fn insecure(section: &Section<'_>, word: &'static str) -> Option<bool> {
 
 fn read_tls(section: Section<'_>, sources: &dyn Sources) -> Option<TlsConfig> {
     let certificate = section.require("certificate", |item| pem(item, "CERTIFICATE", sources));
-    let key = section.require("key", |item| {
-        let path = pem(item, "PRIVATE KEY", sources)?;
-        match sources.file(&path) {
-            Ok(file) if file.is_public() => Err(Complaint::new(format!(
-                "is the file `{}`, which everybody can read",
-                path.display()
-            ))
-            .hint(format!("chmod 0640 {}", path.display()))),
-            Ok(_) | Err(_) => Ok(path),
-        }
-    });
+    let key = section.require("key", |item| key_file(item, sources));
     let client_ca = section.require("client_ca", |item| pem(item, "CERTIFICATE", sources));
     section.finish();
     Some(TlsConfig {
@@ -108,8 +98,25 @@ fn read_tls(section: Section<'_>, sources: &dyn Sources) -> Option<TlsConfig> {
     })
 }
 
+/// A PEM file with a private key that not everybody can read.
+pub(super) fn key_file(item: &Item<'_>, sources: &dyn Sources) -> Result<PathBuf, Complaint> {
+    let path = pem(item, "PRIVATE KEY", sources)?;
+    match sources.file(&path) {
+        Ok(file) if file.is_public() => Err(Complaint::new(format!(
+            "is the file `{}`, which everybody can read",
+            path.display()
+        ))
+        .hint(format!("chmod 0640 {}", path.display()))),
+        Ok(_) | Err(_) => Ok(path),
+    }
+}
+
 /// A PEM file with something of the kind in it. Whether it is any good shows when it is used.
-fn pem(item: &Item<'_>, kind: &str, sources: &dyn Sources) -> Result<PathBuf, Complaint> {
+pub(super) fn pem(
+    item: &Item<'_>,
+    kind: &str,
+    sources: &dyn Sources,
+) -> Result<PathBuf, Complaint> {
     let path = value::path(item)?;
     let shown = path.display();
     let file = sources

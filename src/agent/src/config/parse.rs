@@ -13,7 +13,7 @@ use super::sources::{CONFIG_ROOT_VARIABLE, ProcessSources, Sources, VariableErro
 use super::value::{self, parsed, whole};
 use super::{
     Config, ConfigProblems, OutputConfig, PayloadConfig, ResourcesConfig, ResultsConfig,
-    RetentionConfig, artifacts, network, pressure, tools,
+    RetentionConfig, artifacts, controller, network, pressure, tools,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -122,6 +122,11 @@ fn read(root: &Section<'_>, sources: &dyn Sources) -> Config {
     }
     if let Some(section) = root.section("listen") {
         network::read_listen(section, &mut config.listen, sources);
+    }
+    if let Some(section) = root.section("controller") {
+        let listen = root.section("listen");
+        let has_listen_tls = listen.is_some_and(|listen| listen.has("tls"));
+        config.controller = controller::read(section, &config.listen, has_listen_tls, sources);
     }
     if let Some(section) = root.section("monitoring") {
         network::read_monitoring(section, &mut config.monitoring);

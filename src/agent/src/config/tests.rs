@@ -18,7 +18,7 @@ const EXAMPLE: &str = include_str!("../../../../packaging/agent.toml");
 
 /// An environment and files made up for a test.
 #[derive(Default)]
-struct Made {
+pub(super) struct Made {
     variables: BTreeMap<&'static str, &'static str>,
     files: BTreeMap<&'static str, (&'static str, u32)>,
 }
@@ -29,12 +29,12 @@ impl Made {
         self
     }
 
-    fn with_file(mut self, path: &'static str, text: &'static str, mode: u32) -> Self {
+    pub(super) fn with_file(mut self, path: &'static str, text: &'static str, mode: u32) -> Self {
         self.files.insert(path, (text, mode));
         self
     }
 
-    fn with_tls(self) -> Self {
+    pub(super) fn with_tls(self) -> Self {
         let certificate = "-----BEGIN CERTIFICATE-----\n";
         self.with_file("/etc/helix/tls/agent.crt", certificate, 0o644)
             .with_file(
@@ -83,6 +83,10 @@ fn problems_with(text: &str, sources: &Made) -> ConfigProblems {
     }
 }
 
+pub(super) fn parse_with(text: &str, sources: &Made) -> Result<Config, ConfigProblems> {
+    Config::parse_with(text, "agent.toml", sources)
+}
+
 /// Checks that exactly these are the problems, in this order.
 #[track_caller]
 fn check(text: &str, expected: &[&str]) {
@@ -90,7 +94,7 @@ fn check(text: &str, expected: &[&str]) {
 }
 
 #[track_caller]
-fn check_with(text: &str, sources: &Made, expected: &[&str]) {
+pub(super) fn check_with(text: &str, sources: &Made, expected: &[&str]) {
     let problems = problems_with(text, sources);
     let messages: Vec<&str> = problems.problems().iter().map(Problem::message).collect();
     assert_eq!(messages, expected, "{problems}");
@@ -108,6 +112,11 @@ fn uncommented() -> String {
 fn example_sources() -> Made {
     Made::default()
         .with_tls()
+        .with_file(
+            "/etc/helix/tls/controllers.crt",
+            "-----BEGIN CERTIFICATE-----\n",
+            0o644,
+        )
         .with_variable("HELIX_ARTIFACTS_KEY", "c2VjcmV0c2VjcmV0")
         .with_file("/etc/helix/artifacts.sas", "sv=2024&sig=abc\n", 0o640)
 }
@@ -198,6 +207,8 @@ fn example_has_every_key() {
         "[resources]",
         "[listen]",
         "[listen.tls]",
+        "[controller]",
+        "[controller.tls]",
         "[monitoring]",
         "[launcher]",
         "[output]",

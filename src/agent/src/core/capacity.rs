@@ -70,7 +70,8 @@ impl Core {
         }
     }
 
-    fn info(&self) -> AgentInfo {
+    /// Who this agent is.
+    pub(crate) fn info(&self) -> AgentInfo {
         AgentInfo {
             machine: self.machine_name().to_owned(),
             version: helix_telemetry::VERSION.to_owned(),

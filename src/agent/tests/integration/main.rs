@@ -1,0 +1,7 @@
+//! The program `helix-agent` as its surroundings meet it: controllers, signals, the command line.
+
+mod agent;
+mod certificates;
+mod controller;
+mod reporting;
+mod trust;
