@@ -14,6 +14,7 @@ pub mod memory;
 mod queue;
 mod rules;
 mod scheduling;
+mod sql;
 mod store;
 
 pub use agent::{Agent, AgentName, AgentOrigin};
@@ -30,4 +31,5 @@ pub use job::{
 pub use memory::MemoryStore;
 pub use queue::{Queue, QueueCounts, Visibility};
 pub use scheduling::{Avoid, ControllerId, Fence, Held, Lane, LaneId, Taken};
+pub use sql::{Hints, Options, backup, open};
 pub use store::{Change, Store};

@@ -3,15 +3,14 @@
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Attempt, AttemptState, Counts, File, ItemEnd, ItemEndKind, JobCounts, NewJob, Next, Progress,
-    RetryPlace, Settlement, StoreError, TestFailure,
+    AttemptState, ItemEnd, ItemEndKind, JobCounts, NewJob, Next, RetryPlace, Settlement, StoreError,
 };
 
 /// The most items in a job.
 pub(crate) const MAX_ITEMS: usize = 100_000;
 
 /// The most failures that are kept of an attempt.
-const MAX_FAILURES: usize = 100;
+pub(crate) const MAX_FAILURES: usize = 100;
 
 /// How an item ends when cancelling was asked for.
 pub(crate) fn cancelled_end(reason: &str) -> ItemEnd {
@@ -37,6 +36,11 @@ pub(crate) fn page_start(after: Option<&str>) -> Result<Option<i64>, StoreError>
         ))),
     };
     after.map(read).transpose()
+}
+
+/// The number of an item or lane: that of its job, and its place there, below 131072.
+pub(crate) fn part_key(job: i64, place: usize) -> i64 {
+    (job << 17) | i64::try_from(place).unwrap_or(i64::MAX)
 }
 
 /// Checks what a job alone can tell.
@@ -100,52 +104,6 @@ pub(crate) fn next_of(next: Next, cancel_requested: Option<&str>) -> Next {
         (Next::Wait { .. }, Some(reason)) => Next::End(cancelled_end(reason)),
         (next, _) => next,
     }
-}
-
-/// What of a progress is new.
-#[derive(Debug, Default)]
-pub(crate) struct News {
-    /// Files that were added or replaced, with their place in the attempt's list.
-    pub(crate) files: Vec<(usize, File)>,
-}
-
-/// Adds to an attempt what became known.
-pub(crate) fn apply(attempt: &mut Attempt, progress: Progress) -> News {
-    if attempt.accepted.is_none() {
-        attempt.accepted = progress.accepted;
-    }
-    if attempt.started.is_none() {
-        attempt.started = progress.started;
-    }
-    if attempt.accepted.is_some() && attempt.state == AttemptState::Offered {
-        attempt.state = AttemptState::Running;
-    }
-    let mut news = News::default();
-    if progress.last_event <= attempt.last_event {
-        return news;
-    }
-    attempt.last_event = progress.last_event;
-    attempt.degraded.extend(progress.degraded);
-    attempt.warnings.extend(progress.warnings);
-    if let Some((counts, mut failures)) = progress.results {
-        failures.truncate(MAX_FAILURES);
-        set_results(attempt, counts, failures);
-    }
-    for file in progress.files {
-        let known = attempt.files.iter().position(|old| old.name == file.name);
-        let place = known.unwrap_or(attempt.files.len());
-        match attempt.files.get_mut(place) {
-            Some(old) => *old = file.clone(),
-            None => attempt.files.push(file.clone()),
-        }
-        news.files.push((place, file));
-    }
-    news
-}
-
-fn set_results(attempt: &mut Attempt, counts: Counts, failures: Vec<TestFailure>) {
-    attempt.counts = Some(counts);
-    attempt.failures = failures;
 }
 
 /// Counts an item that ended.

@@ -151,7 +151,7 @@ impl State {
     pub(super) fn record(&mut self, fence: &Fence, progress: Progress) -> Result<(), StoreError> {
         let entry = self.fenced(fence)?;
         let before = entry.attempt.accepted;
-        rules::apply(&mut entry.attempt, progress);
+        apply(&mut entry.attempt, progress);
         let attempt = entry.attempt.clone();
         if before.is_none() {
             self.tell_accepted(&attempt);
@@ -195,7 +195,7 @@ impl State {
         }
         let entry = self.fenced(fence)?;
         let before = entry.attempt.accepted;
-        rules::apply(&mut entry.attempt, settlement.progress);
+        apply(&mut entry.attempt, settlement.progress);
         let accepted = entry.attempt.clone();
         entry.attempt.state = settlement.state;
         entry.attempt.ended = Some(now);
@@ -361,5 +361,32 @@ fn offered(
         files: Vec::new(),
         log: None,
         log_bytes: 0,
+    }
+}
+
+/// Adds to an attempt what became known.
+fn apply(attempt: &mut Attempt, progress: Progress) {
+    attempt.accepted = attempt.accepted.or(progress.accepted);
+    attempt.started = attempt.started.or(progress.started);
+    if attempt.accepted.is_some() && attempt.state == AttemptState::Offered {
+        attempt.state = AttemptState::Running;
+    }
+    if progress.last_event <= attempt.last_event {
+        return;
+    }
+    attempt.last_event = progress.last_event;
+    attempt.degraded.extend(progress.degraded);
+    attempt.warnings.extend(progress.warnings);
+    if let Some((counts, mut failures)) = progress.results {
+        failures.truncate(rules::MAX_FAILURES);
+        attempt.counts = Some(counts);
+        attempt.failures = failures;
+    }
+    for file in progress.files {
+        let known = attempt.files.iter_mut().find(|old| old.name == file.name);
+        match known {
+            Some(old) => *old = file,
+            None => attempt.files.push(file),
+        }
     }
 }

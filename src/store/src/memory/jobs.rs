@@ -38,13 +38,14 @@ impl State {
         }
         let queue_max = queue.max_delivery_count.get();
         let total = new.items.len() as u64;
+        let number = self.order.last_key_value().map_or(0, |(last, _)| *last) + 1;
         let mut lanes: BTreeMap<Vec<u8>, LaneId> = BTreeMap::new();
         let mut ids = Vec::with_capacity(new.items.len());
         let mut names = BTreeMap::new();
         for (position, item) in new.items.into_iter().enumerate() {
             let lane = match lanes.get(&item.demand) {
                 Some(lane) => *lane,
-                None => self.add_lane(&mut lanes, &new.id, item.demand),
+                None => self.add_lane(&mut lanes, number, &new.id, item.demand),
             };
             names.insert(item.name.clone(), position);
             ids.push(item.id.clone());
@@ -92,7 +93,6 @@ impl State {
             next_position: total,
         };
         entry.tell(now, JobEventKind::Submitted);
-        let number = self.order.last_key_value().map_or(0, |(last, _)| *last) + 1;
         self.order.insert(number, new.id.clone());
         self.jobs.insert(new.id.clone(), entry);
         self.changes.push(Change::Waiting(new.queue));
@@ -103,11 +103,11 @@ impl State {
     fn add_lane(
         &mut self,
         lanes: &mut BTreeMap<Vec<u8>, LaneId>,
+        number: i64,
         job: &JobId,
         demand: Vec<u8>,
     ) -> LaneId {
-        let last = self.lanes.last_key_value().map_or(0, |(last, _)| last.0);
-        let id = LaneId(last + 1);
+        let id = LaneId(rules::part_key(number, lanes.len()));
         let lane = LaneEntry {
             job: job.clone(),
             demand: demand.clone(),

@@ -1,0 +1,1 @@
+//! Tests of what is seen only from inside: plans of queries.
