@@ -48,6 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    ("xtask", &["agent", "cli", "controller"]),
     ("tests", &["proto"]),
 ];
 

@@ -26,7 +26,7 @@ mod tls;
 mod workspace;
 
 pub use agent::{Agent, StartError};
-pub use command::main;
+pub use command::{command_line, main};
 pub use config::{
     Advertised, Config, Connect, ControllerAddress, ControllerConfig, ControllerTls, ListenConfig,
     TlsConfig,

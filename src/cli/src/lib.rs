@@ -36,6 +36,12 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::screen::Screen;
 
+/// The command line, for those who describe it elsewhere: manual pages, completions.
+#[must_use]
+pub fn command_line() -> clap::Command {
+    Arguments::command()
+}
+
 /// Runs the program with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {

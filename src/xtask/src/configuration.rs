@@ -1,0 +1,53 @@
+//! Manual pages of configuration files. The example is the documentation: it has every key with its
+//! default and says what each means, so the page is the example as it is.
+
+/// The page of an example configuration in roff.
+pub(crate) fn page(file: &str, about: &str, see_also: &[&str], example: &str) -> String {
+    let mut page = format!(
+        ".TH {} 5 \"\" \"helix {}\" \"Helix\"\n\
+         .SH NAME\n{file} \\- {about}\n\
+         .SH SYNOPSIS\n/etc/helix/{file}\n\
+         .SH DESCRIPTION\n\
+         The file is TOML. Every key is below with its default, in a comment that says what it means.\n\
+         .SH CONTENT\n.EX\n",
+        file.to_uppercase(),
+        env!("CARGO_PKG_VERSION"),
+    );
+    for line in example.lines() {
+        page.push_str(&escaped(line));
+        page.push('\n');
+    }
+    page.push_str(".EE\n.SH SEE ALSO\n");
+    page.push_str(&see_also.join(", "));
+    page.push('\n');
+    page
+}
+
+/// A line that means itself.
+fn escaped(line: &str) -> String {
+    let line = line.replace('\\', "\\e").replace('-', "\\-");
+    // At the start of a line both are orders.
+    if line.starts_with(['.', '\'']) {
+        format!("\\&{line}")
+    } else {
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_example_mean_themselves() {
+        for (line, expected) in [
+            ("plain", "plain"),
+            ("'quoted'", "\\&'quoted'"),
+            (".dotted", "\\&.dotted"),
+            (r"^(\S+)", r"^(\eS+)"),
+            ("a-b", "a\\-b"),
+        ] {
+            assert_eq!(escaped(line), expected);
+        }
+    }
+}
