@@ -9,11 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use helix_artifacts::{Destination, Tuning};
 use helix_exec::launcher::Measure;
-use helix_machine::catalog::{Catalog, Label};
 use helix_machine::facts::Facts;
-use helix_machine::provision::Provisioners;
 use helix_payload::{Cache, CacheLimits, CacheOptions, LocalFiles};
 use nix::fcntl::{Flock, FlockArg};
 use tokio_util::sync::CancellationToken;
@@ -23,9 +20,11 @@ use crate::config::Config;
 use crate::controller::{Calls, Served};
 use crate::core::{Core, Ground, Parts};
 use crate::launcher::{Launcher, Place};
+use crate::listener::Door;
+use crate::reload::{Change, ReloadError};
 use crate::workspace::layout::{PASSABLE, PRIVATE, SCRIPTS};
 use crate::workspace::{environment, scripts};
-use crate::{housekeeping, monitoring, server, service_manager};
+use crate::{housekeeping, monitoring, reload, server, service_manager};
 
 const LOCK: &str = "lock";
 const LISTENING: &str = "listening";
@@ -46,6 +45,9 @@ pub struct Agent {
     monitoring: Option<SocketAddr>,
     health: server::HealthSwitch,
     controllers: Option<Calls>,
+    served: Served,
+    door: Option<Door>,
+    state_directory: PathBuf,
     stop: CancellationToken,
     /// Keeps a second agent out of the state directory.
     _lock: Flock<File>,
@@ -92,6 +94,9 @@ pub enum StartError {
     /// The place for artifacts cannot be used.
     #[error("use the artifact store")]
     Artifacts(#[from] helix_artifacts::OpenError),
+    /// A queue cannot have its name.
+    #[error("name the queue")]
+    Queue(#[from] helix_model::ids::NameError),
     /// The payload cache cannot be used.
     #[error("open the payload cache: {}", .0.chain())]
     Cache(helix_payload::Error),
@@ -109,6 +114,9 @@ impl Agent {
         let lock = prepare_directories(&config)?;
         let facts = Facts::read()?;
         let core = open_core(config, facts)?;
+        // No reload exchanges anything while the agent starts.
+        let settings = core.settings();
+        let config = &settings.config;
         core.launcher.first_word(FIRST_WORD_WITHIN).await;
         core.observe_isolation();
         warn_of_closed_doors(&core);
@@ -119,19 +127,17 @@ impl Agent {
                 path: core.attempts_directory(),
                 source,
             })?;
-        let swept = core
-            .jobs
-            .sweep(&core.config.work_directory, &recovered.damaged);
+        let swept = core.jobs.sweep(&config.work_directory, &recovered.damaged);
         for leftover in swept {
             core.leftovers.remove_or_wait(leftover).await;
         }
-        core.catalog.refresh().await;
+        core.settings().catalog.refresh().await;
 
         let stop = CancellationToken::new();
         housekeeping::start(&core, &stop);
-        let address = core.config.listen.address;
+        let address = config.listen.address;
         let listening = server::start(&core, stop.clone()).await?;
-        let monitoring = match core.config.monitoring {
+        let monitoring = match config.monitoring {
             None => None,
             Some(wanted) => {
                 let bound = monitoring::serve(Arc::clone(&core), wanted, stop.clone()).await;
@@ -141,7 +147,7 @@ impl Agent {
                 })?)
             }
         };
-        let state_directory = &core.config.state_directory;
+        let state_directory = &config.state_directory;
         if let Some(address) = monitoring {
             tell_where(state_directory, MONITORING, address)?;
         }
@@ -151,15 +157,15 @@ impl Agent {
             address = %listening.address,
             monitoring = monitoring.map(tracing::field::display),
             machine = core.machine_name(),
-            slots = core.config.slots,
+            slots = config.slots,
             "agent listens"
         );
         let served = Served {
             routes: listening.routes,
             address: listening.address,
-            tls: core.config.listen.tls.is_some(),
+            tls: config.listen.tls.is_some(),
         };
-        let controllers = core.config.controller.as_ref();
+        let controllers = config.controller.as_ref();
         let controllers = controllers.map(|config| Calls::start(&core, &served, config, &stop));
         Ok(Self {
             core,
@@ -167,6 +173,9 @@ impl Agent {
             monitoring,
             health: listening.health,
             controllers,
+            served,
+            door: listening.door,
+            state_directory: config.state_directory.clone(),
             stop,
             _lock: lock,
         })
@@ -204,6 +213,34 @@ impl Agent {
         self.core.running()
     }
 
+    /// How long a shutdown waits for what runs.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        self.core.settings().config.drain_timeout
+    }
+
+    /// Puts another configuration in force, whole, or nothing of it. What runs keeps what it
+    /// began with, and connections go on. Certificates are read anew even if nothing changed.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be put in force by a running agent; nothing has changed then.
+    pub async fn reload(&mut self, config: Config) -> Result<Vec<Change>, ReloadError> {
+        let plan = reload::plan(&self.core, config).await?;
+        if let (Some(door), Some(tls)) = (&self.door, plan.tls) {
+            door.exchange(tls);
+        }
+        let controllers = plan.settings.config.controller.clone();
+        self.core.exchange(plan.settings);
+        if plan.is_other_controller {
+            if let Some(calls) = self.controllers.take() {
+                calls.end().await;
+            }
+            self.controllers = controllers
+                .map(|config| Calls::start(&self.core, &self.served, &config, &self.stop));
+        }
+        Ok(plan.changes)
+    }
+
     /// Ends the agent. What still runs is left to its supervisors, and taken up
     /// by the next agent with the same state directory.
     pub async fn shutdown(self) {
@@ -214,7 +251,7 @@ impl Agent {
         self.stop.cancel();
         // A stale address would lead the next client astray.
         for name in [LISTENING, MONITORING] {
-            let _ = fs::remove_file(self.core.config.state_directory.join(name));
+            let _ = fs::remove_file(self.state_directory.join(name));
         }
     }
 }
@@ -295,7 +332,7 @@ fn warn_of_closed_doors(core: &Core) {
     if !core.launcher.standing().has(Measure::User) {
         return;
     }
-    for above in core.config.work_directory.ancestors() {
+    for above in core.settings().config.work_directory.ancestors() {
         let is_closed =
             fs::metadata(above).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 == 0);
         if is_closed {
@@ -308,10 +345,6 @@ fn warn_of_closed_doors(core: &Core) {
 }
 
 fn open_core(config: Config, facts: Facts) -> Result<Arc<Core>, StartError> {
-    let labels: Vec<Label> = config.labels.clone();
-    let catalog = Catalog::new(&facts, &labels, config.probes.clone());
-    let runtime = tokio::runtime::Handle::current();
-    let provisioners = Provisioners::new(config.provisioners.clone(), catalog.clone(), runtime);
     let payload = &config.payload;
     let mut options = CacheOptions {
         limits: CacheLimits {
@@ -325,15 +358,6 @@ fn open_core(config: Config, facts: Facts) -> Result<Arc<Core>, StartError> {
         options.local_files = LocalFiles::Anywhere;
     }
     let cache = Cache::open(&config.cache_directory(), options).map_err(StartError::Cache)?;
-    let artifacts = match &config.artifacts.url {
-        Some(url) => Destination::open(url, &config.artifacts.options)?,
-        None => Destination::folder(&config.state_directory.join("artifacts"))?,
-    };
-    let artifacts = artifacts.with_tuning(Tuning {
-        within: config.artifacts.deadline,
-        largest_file: config.artifacts.file_bytes,
-        ..Tuning::default()
-    });
     let place = match &config.launcher_socket {
         Some(socket) => Place::Service(socket.clone()),
         None => Place::Child(std::env::current_exe().map_err(|source| StartError::File {
@@ -352,12 +376,9 @@ fn open_core(config: Config, facts: Facts) -> Result<Arc<Core>, StartError> {
     };
     let state_directory = config.state_directory.clone();
     let parts = Parts {
-        config,
+        settings: reload::settings(config, &facts)?,
         facts,
-        catalog,
-        provisioners,
         cache,
-        artifacts,
         launcher,
         ground,
     };

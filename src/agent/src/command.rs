@@ -1,7 +1,7 @@
 //! The command line of `helix-agent`, and the life of the daemon around
 //! [`Agent`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::launcher::launcher_main;
+use crate::reload::{Change, ReloadError};
 use crate::service_manager;
 
 /// Where the configuration is looked for.
@@ -51,7 +52,9 @@ impl From<Exit> for ExitCode {
                   78 wrong configuration.\n\n\
                   Signals: SIGTERM or SIGINT takes nothing new and waits for what runs, up to \
                   the drain timeout; a second one leaves at once. What still runs then goes on \
-                  and is taken up by the next agent.\n\n\
+                  and is taken up by the next agent. SIGHUP reads the configuration and the \
+                  certificates again and puts them in force whole, or not at all and says why in \
+                  the log; what runs is not touched.\n\n\
                   Environment: HELIX_LOG sets what is logged, such as `debug` or \
                   `info,helix_agent=debug`."
 )]
@@ -160,7 +163,7 @@ fn run(source: &ConfigSource, log_format: LogFormat) -> Exit {
         .build();
     match runtime {
         Ok(runtime) => {
-            let ended = runtime.block_on(serve(config));
+            let ended = runtime.block_on(serve(config, &source.config));
             // Blocking threads may hang on a dead file system.
             runtime.shutdown_background();
             report("agent", ended)
@@ -184,15 +187,25 @@ fn report(who: &str, ended: Result<(), Box<dyn std::error::Error>>) -> Exit {
     }
 }
 
-async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(config: Config, file: &Path) -> Result<(), Box<dyn std::error::Error>> {
     // Before anybody is told that the agent is ready.
     let mut ends = Ends::new()?;
-    let drain_timeout = config.drain_timeout;
-    let agent = Agent::start(config).await?;
+    let mut hang_ups = signal(SignalKind::hangup())?;
+    let mut agent = Agent::start(config).await?;
     service_manager::tell(&[NotifyState::Ready]);
     agent.report_to_service_manager();
-    ends.next().await;
+    let reloads = async {
+        while hang_ups.recv().await.is_some() {
+            reload(&mut agent, file).await;
+        }
+    };
+    tokio::select! {
+        () = ends.next() => {}
+        // Whoever asks for the end does not wait for probes.
+        () = reloads => {}
+    }
     service_manager::tell(&[NotifyState::Stopping]);
+    let drain_timeout = agent.drain_timeout();
     tracing::info!(
         limit_ms = u64::try_from(drain_timeout.as_millis()).unwrap_or(u64::MAX),
         "agent ends once nothing runs; a second signal ends it at once"
@@ -205,6 +218,40 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     }
     agent.shutdown().await;
     Ok(())
+}
+
+/// Reads the configuration again and puts it in force, or says why not.
+async fn reload(agent: &mut Agent, file: &Path) {
+    service_manager::tell_of_reload();
+    tracing::info!(path = %file.display(), "configuration is read again");
+    let file = file.to_owned();
+    // Its files may lie on a slow disk.
+    let loaded = tokio::task::spawn_blocking(move || Config::load(&file)).await;
+    let outcome = match loaded {
+        Ok(Ok(config)) => agent.reload(config).await.map_err(|error| {
+            if let ReloadError::NeedsRestart { keys } = &error {
+                log_changes(keys, "configuration would change with a restart");
+            }
+            crate::error_chain(&error)
+        }),
+        Ok(Err(problems)) => Err(problems.to_string()),
+        Err(panicked) => Err(panicked.to_string()),
+    };
+    match outcome {
+        Ok(changes) => {
+            log_changes(&changes, "configuration changed");
+            tracing::info!(changes = changes.len(), "configuration is in force");
+        }
+        Err(why) => tracing::error!(why, "configuration stays as it was, whole"),
+    }
+    // Also after a refusal: the agent goes on.
+    service_manager::tell(&[NotifyState::Ready]);
+}
+
+fn log_changes(changes: &[Change], what: &'static str) {
+    for Change { key, before, after } in changes {
+        tracing::info!(key, before, after, "{what}");
+    }
 }
 
 /// The signals that end the agent.

@@ -22,17 +22,29 @@ const LEFTOVERS_PERIOD: Duration = Duration::from_secs(60);
 pub(crate) fn start(core: &Arc<Core>, stop: &CancellationToken) {
     let (core, stop) = (Arc::clone(core), stop.clone());
     tokio::spawn(async move {
-        let mut tools = core.catalog.subscribe();
-        let mut installations = core.provisioners.subscribe();
-        let probing = core.catalog.refresh_every(core.config.probe_interval);
         tokio::select! {
             () = stop.cancelled() => {}
-            () = probing => {}
+            () = watch_tools(&core) => {}
             () = watch_standing(&core) => {}
             () = watch_launcher(&core) => {}
             () = watch_pressure(&core) => {}
             () = sweep(&core) => {}
             () = remove_leftovers(&core) => {}
+        }
+    });
+}
+
+async fn watch_tools(core: &Arc<Core>) {
+    let mut exchanges = core.exchanges();
+    loop {
+        let settings = Arc::clone(&exchanges.borrow_and_update());
+        let mut tools = settings.catalog.subscribe();
+        let mut installations = settings.provisioners.subscribe();
+        let probing = settings
+            .catalog
+            .refresh_every(settings.config.probe_interval);
+        tokio::select! {
+            () = probing => {}
             () = async {
                 while tools.changed().await.is_ok() {
                     core.note_change();
@@ -43,8 +55,10 @@ pub(crate) fn start(core: &Arc<Core>, stop: &CancellationToken) {
                     core.note_change();
                 }
             } => {}
+            // The settings hold both; so only this ends the others.
+            _ = exchanges.changed() => {}
         }
-    });
+    }
 }
 
 async fn watch_standing(core: &Arc<Core>) {
@@ -75,11 +89,13 @@ async fn watch_pressure(core: &Arc<Core>) {
     let mut ticks = ticks(PRESSURE_PERIOD);
     loop {
         ticks.tick().await;
-        let Some(policy) = &core.config.pressure else {
-            return std::future::pending().await;
+        let Some(policy) = core.settings().config.pressure else {
+            // It may have been there before a reload.
+            core.observe_pressure(None, SystemTime::now());
+            continue;
         };
         match Reading::take() {
-            Ok(reading) => core.observe_pressure(Some(reading.sample(policy)), SystemTime::now()),
+            Ok(reading) => core.observe_pressure(Some(reading.sample(&policy)), SystemTime::now()),
             Err(error) => {
                 // It will not come back: the kernel says it or does not.
                 tracing::info!(

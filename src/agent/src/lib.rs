@@ -18,6 +18,7 @@ mod launcher;
 mod listener;
 mod monitoring;
 mod reboot;
+mod reload;
 mod results;
 mod server;
 mod service;
@@ -32,5 +33,6 @@ pub use config::{
     TlsConfig,
 };
 pub use launcher::{SUBCOMMAND as LAUNCHER_SUBCOMMAND, launcher_main};
+pub use reload::{Change, ReloadError};
 
 use error::error_chain;

@@ -21,7 +21,7 @@ const GOES_DOWN_WITHIN: Duration = Duration::from_secs(300);
 /// Returns at once. Without a configured command the wish is logged, and whoever
 /// reads the attempt's terminal event may act on it.
 pub(crate) fn request(core: &Arc<Core>, reason: &str) {
-    let Some(command) = core.config.reboot_command.clone() else {
+    let Some(command) = core.settings().config.reboot_command.clone() else {
         tracing::warn!(
             reason,
             "work item asks for a reboot and no command is configured for that"

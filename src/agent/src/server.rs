@@ -61,7 +61,7 @@ pub(crate) async fn start(
     core: &Arc<Core>,
     stop: CancellationToken,
 ) -> Result<Listening, StartError> {
-    let wanted = core.config.listen.address;
+    let wanted = core.settings().config.listen.address;
     let at = |source| StartError::Listen {
         address: wanted,
         source,
@@ -76,7 +76,7 @@ pub(crate) async fn start(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let reflect = |error: tonic_reflection::server::Error| at(io::Error::other(error));
-    let door = match &core.config.listen.tls {
+    let door = match &core.settings().config.listen.tls {
         Some(tls) => {
             let config = tls::server_config(tls);
             Some(Door::new(

@@ -38,6 +38,17 @@ pub(crate) fn tell(state: &[NotifyState<'_>]) {
     }
 }
 
+/// Tells it that the configuration is being read again; [`NotifyState::Ready`] ends that.
+pub(crate) fn tell_of_reload() {
+    match NotifyState::monotonic_usec_now() {
+        // In one message: the time says which reload it is that has begun.
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => {
+            tracing::debug!(error = %error, "service manager could not be told of a reload");
+        }
+    }
+}
+
 /// Begins to tell it how the agent is, with signs of life if it waits for them, until `stop`.
 /// `address` is where clients are answered.
 pub(crate) fn start(core: &Arc<Core>, address: SocketAddr, stop: &CancellationToken) {

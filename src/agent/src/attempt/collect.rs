@@ -21,7 +21,7 @@ use super::handle::Attempt;
 use super::notes::Notes;
 use super::record::Record;
 use super::workspace::Workspace;
-use crate::core::Core;
+use crate::core::Settings;
 use crate::results::{ReadLimits, ReadResults, read_results};
 use crate::workspace::console;
 use crate::workspace::layout::console_log_name;
@@ -43,7 +43,7 @@ pub(super) struct Collected {
 
 /// Brings in all that a command left behind.
 pub(super) async fn collect(
-    core: &Core,
+    settings: &Settings,
     attempt: &Attempt,
     record: &Record,
     workspace: Option<&Workspace>,
@@ -51,7 +51,7 @@ pub(super) async fn collect(
     end: &CommandEnd,
 ) -> Collected {
     let collection = Collection {
-        core,
+        settings,
         attempt,
         record,
     };
@@ -91,7 +91,7 @@ pub(super) async fn collect(
 }
 
 struct Collection<'drive> {
-    core: &'drive Core,
+    settings: &'drive Settings,
     attempt: &'drive Attempt,
     record: &'drive Record,
 }
@@ -122,7 +122,7 @@ impl Collection<'_> {
     }
 
     async fn results(&self, workspace: &Workspace) -> ReadResults {
-        let config = &self.core.config.results;
+        let config = &self.settings.config.results;
         let limits = ReadLimits {
             time: config.time,
             files: config.files,
@@ -184,7 +184,7 @@ impl Collection<'_> {
                 return Ok(());
             }
         };
-        let config = &self.core.config.artifacts;
+        let config = &self.settings.config.artifacts;
         let limits = Limits {
             files: config.files,
             total_bytes: config.total_bytes,
@@ -298,7 +298,10 @@ impl Collection<'_> {
             "{}/{}/{}",
             identity.job, identity.work_item, identity.attempt
         );
-        Ok(self.core.artifacts.beneath(&ArtifactName::from_path(path)?))
+        Ok(self
+            .settings
+            .artifacts
+            .beneath(&ArtifactName::from_path(path)?))
     }
 
     fn log_name(&self) -> Result<ArtifactName, String> {

@@ -36,13 +36,14 @@ use super::prepare::{NotPrepared, Preparation, Prepared};
 use super::record::Record;
 use super::supervise::{Begun, appears, watch};
 use super::workspace::Workspace;
-use crate::core::Core;
+use crate::config::Config;
+use crate::core::{Core, Settings};
 use crate::launcher::LaunchError;
 
 /// Says that an attempt was taken.
 pub(crate) fn accept(core: &Core, attempt: &Attempt, work_item: &WorkItem) {
     attempt.record(Kind::Accepted(Accepted {
-        machine: core.machine_name().to_owned(),
+        machine: core.machine_name(),
         agent_version: helix_telemetry::VERSION.to_owned(),
         retries_granted: work_item.delivery.retries_allowed(),
         degraded: core.launcher.standing().degraded(),
@@ -59,6 +60,7 @@ pub(crate) async fn run(
 ) {
     let span = span(&attempt);
     let mut drive = Drive {
+        settings: core.settings(),
         core,
         attempt,
         record,
@@ -85,6 +87,7 @@ pub(super) async fn take_up(
 ) {
     let span = span(&attempt);
     let mut drive = Drive {
+        settings: core.settings(),
         core,
         attempt,
         record,
@@ -112,6 +115,7 @@ pub(super) async fn give_back(
 ) {
     let span = span(&attempt);
     let mut drive = Drive {
+        settings: core.settings(),
         core,
         attempt,
         record,
@@ -142,6 +146,8 @@ fn span(attempt: &Attempt) -> tracing::Span {
 /// An attempt on its way.
 struct Drive {
     core: Arc<Core>,
+    /// What was in force when it began; a reload changes nothing for it.
+    settings: Arc<Settings>,
     attempt: Arc<Attempt>,
     record: Record,
     orders: mpsc::Receiver<Order>,
@@ -153,6 +159,7 @@ impl Drive {
         let began = Instant::now();
         let preparation = Preparation {
             core: &self.core,
+            settings: &self.settings,
             attempt: &self.attempt,
             work_item: &work_item,
             record: &self.record,
@@ -219,7 +226,7 @@ impl Drive {
         LaunchRequest {
             command: command.into_iter().map(Into::into).collect(),
             environment: workspace
-                .environment(&self.core, work_item)
+                .environment(&self.core, &self.settings.config, work_item)
                 .into_iter()
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
@@ -236,7 +243,7 @@ impl Drive {
                 OutputMode::Separate => OutputStreams::Separate,
                 OutputMode::Merged => OutputStreams::Merged,
             },
-            spool_limits: spool_limits(&self.core),
+            spool_limits: spool_limits(&self.settings.config),
             needles: crate::workspace::needles(&work_item.secrets),
             directories: Some(workspace.directories()),
             resources: ResourceLimits {
@@ -282,6 +289,7 @@ impl Drive {
             attempt,
             record,
             orders,
+            settings: _,
         } = self;
         let on_start = |Begun { pid, run_as }| {
             attempt.set_state(AttemptState::Running);
@@ -320,9 +328,9 @@ impl Drive {
         if let Some(workspace) = &workspace {
             self.regain(workspace, &end).await;
         }
-        let notes = Notes::resume(&self.attempt, spool_limits(&self.core));
+        let notes = Notes::resume(&self.attempt, spool_limits(&self.settings.config));
         let collected = collect(
-            &self.core,
+            &self.settings,
             &self.attempt,
             &self.record,
             workspace.as_ref(),
@@ -398,10 +406,10 @@ impl Drive {
 }
 
 /// How much of a console is kept.
-pub(super) fn spool_limits(core: &Core) -> SpoolLimits {
+pub(super) fn spool_limits(config: &Config) -> SpoolLimits {
     SpoolLimits {
-        head_bytes: core.config.output.head_bytes,
-        tail_bytes: core.config.output.tail_bytes,
+        head_bytes: config.output.head_bytes,
+        tail_bytes: config.output.tail_bytes,
         ..SpoolLimits::default()
     }
 }

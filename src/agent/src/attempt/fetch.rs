@@ -12,7 +12,7 @@ use helix_payload::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::core::Core;
+use crate::core::{Core, Settings};
 
 /// Where a commit is checked out, beside the directory that it goes to.
 const CHECKOUT: &str = "g";
@@ -20,6 +20,7 @@ const CHECKOUT: &str = "g";
 /// Brings payloads for the work items of one job.
 pub(super) struct Fetcher<'drive> {
     core: &'drive Core,
+    settings: &'drive Settings,
     job: &'drive JobId,
     stop: &'drive CancellationToken,
 }
@@ -38,10 +39,16 @@ pub(super) enum FetchError {
 impl<'drive> Fetcher<'drive> {
     pub(super) fn new(
         core: &'drive Core,
+        settings: &'drive Settings,
         job: &'drive JobId,
         stop: &'drive CancellationToken,
     ) -> Self {
-        Self { core, job, stop }
+        Self {
+            core,
+            settings,
+            job,
+            stop,
+        }
     }
 
     /// Fetches a payload and unpacks it below `root`.
@@ -103,7 +110,7 @@ impl<'drive> Fetcher<'drive> {
     /// Copies an unpacked payload into the directory that the command runs in.
     pub(super) async fn place(&self, from: &Path, to: &Path) -> Result<(), FetchError> {
         let limits = TreeLimits {
-            max_total_bytes: self.core.config.payload.unpacked_bytes,
+            max_total_bytes: self.settings.config.payload.unpacked_bytes,
             ..TreeLimits::default()
         };
         place_tree(from, to, &limits, self.stop).await?;
@@ -111,7 +118,7 @@ impl<'drive> Fetcher<'drive> {
     }
 
     fn unpack_options(&self) -> UnpackOptions {
-        let config = &self.core.config.payload;
+        let config = &self.settings.config.payload;
         UnpackOptions {
             limits: UnpackLimits {
                 max_total_bytes: config.unpacked_bytes,
@@ -124,7 +131,7 @@ impl<'drive> Fetcher<'drive> {
     }
 
     fn git_options(&self) -> GitOptions {
-        let config = &self.core.config.payload;
+        let config = &self.settings.config.payload;
         let mut options = GitOptions {
             deadline: config.deadline,
             ..GitOptions::default()

@@ -16,7 +16,7 @@ use super::handle::{Attempt, Order};
 use super::notes::Notes;
 use super::record::Record;
 use super::workspace::Workspace;
-use crate::core::Core;
+use crate::core::{Core, Settings};
 use crate::workspace::console;
 
 /// Ready to be launched.
@@ -46,6 +46,7 @@ pub(super) enum NotPrepared {
 /// All that preparing looks at.
 pub(super) struct Preparation<'drive> {
     pub(super) core: &'drive Core,
+    pub(super) settings: &'drive Settings,
     pub(super) attempt: &'drive Attempt,
     pub(super) work_item: &'drive WorkItem,
     pub(super) record: &'drive Record,
@@ -56,14 +57,17 @@ impl Preparation<'_> {
         &self,
         orders: &mut mpsc::Receiver<Order>,
     ) -> Result<Prepared, NotPrepared> {
-        let mut notes =
-            Notes::begin(self.attempt, super::drive::spool_limits(self.core)).map_err(|error| {
-                let cause = disk_or_fault(error.io(), &crate::error_chain(&error));
-                NotPrepared::Failed {
-                    workspace: None,
-                    cause,
-                }
-            })?;
+        let mut notes = Notes::begin(
+            self.attempt,
+            super::drive::spool_limits(&self.settings.config),
+        )
+        .map_err(|error| {
+            let cause = disk_or_fault(error.io(), &crate::error_chain(&error));
+            NotPrepared::Failed {
+                workspace: None,
+                cause,
+            }
+        })?;
         notes.line(self.attempt, &self.header());
         let terms = console::terms(&self.work_item.limits, &self.work_item.delivery);
         notes.line(self.attempt, &terms);
@@ -80,7 +84,7 @@ impl Preparation<'_> {
         if !self.work_item.payloads.is_empty() || !self.work_item.correlation_payloads.is_empty() {
             let stop = CancellationToken::new();
             let brought = self.bring_payloads(&workspace, &mut notes, &stop);
-            let deadline = self.core.config.payload.deadline;
+            let deadline = self.settings.config.payload.deadline;
             let outcome = tokio::select! {
                 outcome = tokio::time::timeout(deadline, brought) => outcome,
                 Some(Order::Cancel { by, .. }) = orders.recv() => {
@@ -131,7 +135,7 @@ impl Preparation<'_> {
             job: &identity.job,
             work_item: &identity.work_item,
             queue: &self.record.queue,
-            machine: self.core.machine_name(),
+            machine: &self.core.machine_name(),
             operating_system: &self.core.facts.operating_system,
         }
         .line()
@@ -143,7 +147,7 @@ impl Preparation<'_> {
         notes: &mut Notes,
         stop: &CancellationToken,
     ) -> Result<(), InfrastructureCause> {
-        let fetcher = Fetcher::new(self.core, &self.record.identity.job, stop);
+        let fetcher = Fetcher::new(self.core, self.settings, &self.record.identity.job, stop);
         let correlation = &self.work_item.correlation_payloads;
         for (index, payload) in correlation.iter().enumerate() {
             let step = format!("correlation payload {} of {}", index + 1, correlation.len());
@@ -179,7 +183,7 @@ impl Preparation<'_> {
 
     /// What files in the payload ask for and the machine lacks.
     async fn refusal_by_payload(&self, root: &Path) -> Option<Refusal> {
-        let files = self.core.config.requirement_files.clone();
+        let files = self.settings.config.requirement_files.clone();
         let root = root.to_owned();
         let found = tokio::task::spawn_blocking(move || files.find(&root))
             .await
@@ -194,7 +198,7 @@ impl Preparation<'_> {
         for problem in &found.problems {
             self.warn(crate::error_chain(problem));
         }
-        let missing = found.missing(&self.core.catalog.capabilities());
+        let missing = found.missing(&self.core.settings().catalog.capabilities());
         if missing.is_empty() {
             None
         } else {

@@ -32,7 +32,7 @@ pub(crate) async fn sweep(core: &Arc<Core>, now: SystemTime) {
         ended.into_iter().map(measure).collect::<Vec<_>>()
     });
     let Ok(kept) = measured.await else { return };
-    let policy = core.config.retention;
+    let policy = core.settings().config.retention;
     for attempt in doomed(kept, policy.age, policy.bytes, now) {
         let Some(directory) = core.forget(&attempt) else {
             continue;
@@ -59,7 +59,7 @@ async fn sweep_damaged(core: &Arc<Core>, now: SystemTime) {
             let age = changed
                 .ok()
                 .and_then(|changed| now.duration_since(changed).ok());
-            age.is_some_and(|age| age > core.config.retention.age)
+            age.is_some_and(|age| age > core.settings().config.retention.age)
         };
         if damaged_name(&path).is_none() || !is_old() || runs(&path.join(SPOOL)) {
             continue;

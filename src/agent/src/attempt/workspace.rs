@@ -14,6 +14,7 @@ use super::handle::Attempt;
 use super::jobs::JobFiles;
 use super::leftovers::{self, BROUGHT_BACK_WITHIN, Leftover, TakeBackError};
 use super::record::Record;
+use crate::config::Config;
 use crate::core::Core;
 use crate::workspace::environment::{self, Surroundings};
 use crate::workspace::layout::{Layout, LayoutError, TEMPORARY};
@@ -33,7 +34,7 @@ impl Workspace {
         attempt: &Attempt,
         record: &Record,
     ) -> Result<Self, WorkspaceError> {
-        let root = core.config.work_directory.clone();
+        let root = core.settings().config.work_directory.clone();
         let identity = record.identity.clone();
         let spool = attempt.spool();
         let made = tokio::task::spawn_blocking(move || {
@@ -52,7 +53,7 @@ impl Workspace {
 
     /// The directories that an earlier life of the agent made.
     pub(super) async fn find(core: &Core, record: &Record) -> Option<Self> {
-        let root = core.config.work_directory.clone();
+        let root = core.settings().config.work_directory.clone();
         let identity = record.identity.clone();
         let found = tokio::task::spawn_blocking(move || {
             Layout::find(&root, &identity.job, &identity.attempt)
@@ -102,15 +103,16 @@ impl Workspace {
     pub(super) fn environment(
         &self,
         core: &Core,
+        config: &Config,
         work_item: &WorkItem,
     ) -> BTreeMap<OsString, OsString> {
         let surroundings = Surroundings {
             layout: &self.layout,
             scripts: &core.ground.scripts,
-            config_root: &core.config.config_root,
-            log_root: &core.config.state_directory,
-            work_root: &core.config.work_directory,
-            machine_name: core.machine_name(),
+            config_root: &config.config_root,
+            log_root: &config.state_directory,
+            work_root: &config.work_directory,
+            machine_name: &core.machine_name(),
             user: &core.ground.user,
             path: OsStr::new(environment::DEFAULT_PATH),
             python: core.ground.python.as_deref(),

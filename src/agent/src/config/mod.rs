@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod controller;
+mod difference;
 mod duration;
 mod network;
 mod parse;
@@ -19,6 +20,7 @@ mod tools;
 mod value;
 
 pub use controller::{Advertised, Connect, ControllerAddress, ControllerConfig, ControllerTls};
+pub(crate) use difference::{Difference, Effect, differences};
 use problem::ConfigProblems;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -14,7 +14,7 @@ use super::sources::{SmallFile, Sources, VariableError};
 use super::{Config, ConfigProblems};
 
 /// The example that is shipped.
-const EXAMPLE: &str = include_str!("../../../../packaging/agent.toml");
+pub(super) const EXAMPLE: &str = include_str!("../../../../packaging/agent.toml");
 
 /// An environment and files made up for a test.
 #[derive(Default)]
@@ -24,7 +24,7 @@ pub(super) struct Made {
 }
 
 impl Made {
-    fn with_variable(mut self, name: &'static str, value: &'static str) -> Self {
+    pub(super) fn with_variable(mut self, name: &'static str, value: &'static str) -> Self {
         self.variables.insert(name, value);
         self
     }
@@ -101,7 +101,7 @@ pub(super) fn check_with(text: &str, sources: &Made, expected: &[&str]) {
 }
 
 /// The example with every key in force.
-fn uncommented() -> String {
+pub(super) fn uncommented() -> String {
     let lines = EXAMPLE.lines().map(|line| match line.strip_prefix('#') {
         Some(rest) if rest.starts_with(|first: char| !first.is_whitespace()) => rest,
         Some(_) | None => line,
@@ -121,7 +121,7 @@ fn example_sources() -> Made {
         .with_file("/etc/helix/artifacts.sas", "sv=2024&sig=abc\n", 0o640)
 }
 
-fn example() -> Config {
+pub(super) fn example() -> Config {
     Config::parse_with(&uncommented(), "packaging/agent.toml", &example_sources())
         .unwrap_or_else(|problems| panic!("{problems}"))
 }
@@ -833,8 +833,10 @@ fn isolation_that_is_required_is_known_by_name() {
 fn launcher_as_shipped_fits_the_agent_as_shipped() {
     use helix_exec::launcher::Roots;
     const LAUNCHER: &str = include_str!("../../../../packaging/launcher.json");
+    // The user by whose name it calls the client is there once the agent is installed.
+    let text = LAUNCHER.replace("\"helix-agent\"", "1");
     let launcher: helix_exec::launcher::Config =
-        serde_json::from_str(LAUNCHER).expect("a configuration");
+        serde_json::from_str(&text).expect("a configuration");
     let agent = Config::default();
     let beneath = |root: PathBuf| Roots::Beneath(vec![root]);
     assert_eq!(launcher.work_roots, beneath(agent.work_directory));

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use helix_machine::facts::Facts;
 use helix_machine::free::{DiskSpace, Memory};
 use helix_model::admission::{AgentSnapshot, Refusal, Standing, decide, refuse_missing};
 use helix_model::capability::Missing;
@@ -32,7 +33,7 @@ impl Core {
         let now = SystemTime::now();
         let mut state = self.lock();
         if state.registry.live_count() == 0 {
-            state.idle_disk_bytes = free_disk(&self.config);
+            state.idle_disk_bytes = free_disk(&self.settings().config);
         }
         let snapshot = self.snapshot(&state, &work_item, now);
         let admission = match decide(&work_item, &snapshot, now) {
@@ -91,7 +92,7 @@ impl Core {
     /// installed.
     pub(crate) fn refuse_missing(&self, missing: Vec<Missing>) -> Refusal {
         let now = SystemTime::now();
-        let provisioners = self.provisioners.snapshots(&missing, now);
+        let provisioners = self.settings().provisioners.snapshots(&missing, now);
         let refusal = refuse_missing(missing, &provisioners, now);
         self.count_refusal(&refusal);
         self.install_what_is_missing(&refusal);
@@ -117,7 +118,7 @@ impl Core {
             | Refusal::DiskShort { .. } => return,
         };
         for installation in installations {
-            match self.provisioners.ensure(&installation.missing) {
+            match self.settings().provisioners.ensure(&installation.missing) {
                 Ok(under_way) => tracing::info!(
                     provisioner = %under_way.provisioner,
                     capability = %under_way.capability,
@@ -139,14 +140,15 @@ impl Core {
     }
 
     fn snapshot(&self, state: &State, work_item: &WorkItem, now: SystemTime) -> AgentSnapshot {
-        let capabilities = self.catalog.capabilities();
+        let settings = self.settings();
+        let capabilities = settings.catalog.capabilities();
         let missing = capabilities.missing(&work_item.requirements);
         AgentSnapshot {
             availability: self.availability(state),
-            queues: self.config.queues.clone(),
+            queues: settings.config.queues.clone(),
             isolation: self.isolation_snapshot(),
             capabilities: capabilities.as_ref().clone(),
-            provisioners: self.provisioners.snapshots(&missing, now),
+            provisioners: self.settings().provisioners.snapshots(&missing, now),
             health: state.health.clone(),
             total: state.ledger.total(),
             free: self.free(state),
@@ -162,7 +164,7 @@ impl Core {
     /// What is neither reserved nor, as far as the system can tell, in use.
     pub(super) fn free(&self, state: &State) -> Resources {
         let free = state.ledger.free();
-        let disk = free_disk(&self.config);
+        let disk = free_disk(&self.settings().config);
         let memory = Memory::read().map_or(free.memory_bytes, |memory| memory.available_bytes);
         // What was reserved but not written yet still counts as free on the
         // disk, so that the free space of the idle machine is what is shared.
@@ -184,8 +186,20 @@ pub(super) fn free_disk(config: &Config) -> u64 {
     free.saturating_sub(config.resources.disk_reserve_bytes)
 }
 
+/// What the configuration grants of the machine.
+pub(super) fn total(config: &Config, facts: &Facts) -> Resources {
+    let granted = &config.resources;
+    let all_cpus = u64::from(facts.cpus.get()).saturating_mul(1000);
+    Resources {
+        slots: config.slots,
+        cpu_millis: granted.cpu_millis.unwrap_or(all_cpus),
+        memory_bytes: granted.memory_bytes.unwrap_or(facts.memory_bytes),
+        disk_bytes: disk_total(config),
+    }
+}
+
 /// All the space that work items may take together.
-pub(super) fn disk_total(config: &Config) -> u64 {
+fn disk_total(config: &Config) -> u64 {
     let total = DiskSpace::of(&config.work_directory).map_or(0, |disk| disk.total_bytes);
     total.saturating_sub(config.resources.disk_reserve_bytes)
 }

@@ -44,7 +44,7 @@ impl Core {
         metrics::gauge!("helix_agent_slots").set(f64::from(total.slots));
         metrics::gauge!("helix_agent_slots_used").set(f64::from(in_use));
         metrics::gauge!("helix_agent_ready").set(f64::from(u8::from(is_ready)));
-        let capabilities = self.catalog.capabilities();
+        let capabilities = self.settings().catalog.capabilities();
         let standing = self.launcher.standing();
         Capacity {
             time: Some(now.into()),
@@ -72,10 +72,11 @@ impl Core {
 
     /// Who this agent is.
     pub(crate) fn info(&self) -> AgentInfo {
+        let queues = &self.settings().config.queues;
         AgentInfo {
-            machine: self.machine_name().to_owned(),
+            machine: self.machine_name(),
             version: helix_telemetry::VERSION.to_owned(),
-            queues: self.config.queues.iter().map(ToString::to_string).collect(),
+            queues: queues.iter().map(ToString::to_string).collect(),
             operating_system: self.facts.operating_system.clone(),
             architecture: self.facts.architecture.to_owned(),
             boot_id: self.facts.boot_id.clone(),
@@ -100,7 +101,7 @@ impl Core {
     }
 
     fn provisioning(&self, now: SystemTime) -> Vec<v1::Provisioning> {
-        let statuses = self.provisioners.statuses(now);
+        let statuses = self.settings().provisioners.statuses(now);
         statuses
             .into_iter()
             .filter_map(|status| {

@@ -16,7 +16,10 @@ impl Core {
         let mut state = self.lock();
         // Where the launcher is gone, what is known of it may be true again soon.
         if let Standing::Known(_) = &standing {
-            let slots = standing.slots().unwrap_or(u32::MAX).min(self.config.slots);
+            let slots = standing
+                .slots()
+                .unwrap_or(u32::MAX)
+                .min(self.settings().config.slots);
             let total = state.ledger.total();
             state.ledger.set_total(Resources { slots, ..total });
         }
@@ -59,20 +62,20 @@ impl Core {
     pub(crate) fn missing_isolation(&self) -> Vec<MissingMeasure> {
         self.launcher
             .standing()
-            .missing(&self.config.isolation.require)
+            .missing(&self.settings().config.isolation.require)
     }
 
     pub(super) fn isolation_snapshot(&self) -> IsolationSnapshot {
         let standing = self.launcher.standing();
         IsolationSnapshot {
-            missing: standing.missing(&self.config.isolation.require),
+            missing: standing.missing(&self.settings().config.isolation.require),
             network: standing.missing(&[Measure::NoNetwork]).pop(),
         }
     }
 
     /// Why less can run at a time than is configured, as a sentence.
     pub(super) fn fewer_slots(&self) -> Option<String> {
-        let configured = self.config.slots;
+        let configured = self.settings().config.slots;
         let users = self.launcher.standing().slots()?;
         (users < configured).then(|| {
             format!(

@@ -9,6 +9,7 @@ mod admission;
 mod capacity;
 mod isolation;
 mod registry;
+mod settings;
 mod standing;
 
 use std::io;
@@ -16,12 +17,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use helix_artifacts::Destination;
-use helix_machine::catalog::Catalog;
 use helix_machine::facts::Facts;
-use helix_machine::provision::Provisioners;
 use helix_model::health::{Evidence, Health};
-use helix_model::ids::{AttemptId, QueueName};
+use helix_model::ids::AttemptId;
 use helix_model::resources::{Ledger, Resources};
 use helix_payload::Cache;
 use helix_proto::agent::v1::AttemptSummary;
@@ -32,24 +30,20 @@ use tonic::Status;
 use crate::attempt::jobs::Jobs;
 use crate::attempt::leftovers::Leftovers;
 use crate::attempt::{Attempt, Journal, Order, Record};
-use crate::config::Config;
 use crate::launcher::{Launcher, Standing};
 use crate::service::problem;
 use registry::{Known, Registry};
 
 pub(crate) use admission::AdmitError;
 pub(crate) use registry::{Ended, Place};
+pub(crate) use settings::Settings;
 pub(crate) use standing::PressureReading;
 
 /// What an agent is made of.
 #[derive(Debug)]
 pub(crate) struct Core {
-    pub(crate) config: Config,
     pub(crate) facts: Facts,
-    pub(crate) catalog: Catalog,
-    pub(crate) provisioners: Provisioners,
     pub(crate) cache: Cache,
-    pub(crate) artifacts: Destination,
     pub(crate) launcher: Launcher,
     /// Files that the work items of a job share.
     pub(crate) jobs: Jobs,
@@ -59,7 +53,7 @@ pub(crate) struct Core {
     /// The tasks that own attempts; they end when nothing of one is left to do.
     pub(crate) tasks: TaskTracker,
     started: SystemTime,
-    default_queue: QueueName,
+    settings: watch::Sender<Arc<Settings>>,
     state: Mutex<State>,
     /// Counts changes that capacity shows.
     changed: watch::Sender<u64>,
@@ -84,12 +78,9 @@ struct State {
 /// The parts that are made before the core.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    pub(crate) config: Config,
+    pub(crate) settings: Settings,
     pub(crate) facts: Facts,
-    pub(crate) catalog: Catalog,
-    pub(crate) provisioners: Provisioners,
     pub(crate) cache: Cache,
-    pub(crate) artifacts: Destination,
     pub(crate) launcher: Launcher,
     pub(crate) ground: Ground,
 }
@@ -108,28 +99,14 @@ pub(crate) struct Ground {
 impl Core {
     pub(crate) fn new(parts: Parts) -> io::Result<Arc<Self>> {
         let Parts {
-            config,
+            settings,
             facts,
-            catalog,
-            provisioners,
             cache,
-            artifacts,
             launcher,
             ground,
         } = parts;
-        let default_queue = match config.queues.first() {
-            Some(queue) => queue.clone(),
-            None => QueueName::new("default").map_err(io::Error::other)?,
-        };
-        let total = Resources {
-            slots: config.slots,
-            cpu_millis: config
-                .resources
-                .cpu_millis
-                .unwrap_or(u64::from(facts.cpus.get()).saturating_mul(1000)),
-            memory_bytes: config.resources.memory_bytes.unwrap_or(facts.memory_bytes),
-            disk_bytes: admission::disk_total(&config),
-        };
+        let config = &settings.config;
+        let total = admission::total(config, &facts);
         let draining = standing::load_draining(&config.state_directory)?;
         let state = State {
             ledger: Ledger::new(total),
@@ -139,22 +116,18 @@ impl Core {
             ending: None,
             pressure: PressureReading::default(),
             isolation: None,
-            idle_disk_bytes: admission::free_disk(&config),
+            idle_disk_bytes: admission::free_disk(config),
         };
         Ok(Arc::new(Self {
-            config,
             facts,
-            catalog,
-            provisioners,
             cache,
-            artifacts,
             leftovers: Leftovers::new(launcher.clone()),
             launcher,
             jobs: Jobs::default(),
             ground,
             tasks: TaskTracker::new(),
             started: SystemTime::now(),
-            default_queue,
+            settings: watch::Sender::new(Arc::new(settings)),
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
         }))
@@ -166,21 +139,14 @@ impl Core {
     }
 
     /// What people call the machine.
-    pub(crate) fn machine_name(&self) -> &str {
-        self.config
-            .machine_name
-            .as_deref()
-            .unwrap_or(&self.facts.host_name)
-    }
-
-    /// The queue of a work item that names none.
-    pub(crate) fn default_queue(&self) -> &QueueName {
-        &self.default_queue
+    pub(crate) fn machine_name(&self) -> String {
+        let configured = self.settings().config.machine_name.clone();
+        configured.unwrap_or_else(|| self.facts.host_name.clone())
     }
 
     /// Where attempts are kept.
     pub(crate) fn attempts_directory(&self) -> PathBuf {
-        self.config.state_directory.join("attempts")
+        self.settings().config.state_directory.join("attempts")
     }
 
     /// Word of changes that capacity shows.
@@ -230,7 +196,9 @@ impl Core {
         let mut state = self.lock();
         state.ledger.release(id);
         state.registry.end(id, ended);
-        let health = state.health.after(evidence, &self.config.health, now);
+        let health = state
+            .health
+            .after(evidence, &self.settings().config.health, now);
         if let (Health::Quarantined { failures, .. }, false) =
             (&health, matches!(state.health, Health::Quarantined { .. }))
         {

@@ -33,7 +33,7 @@ impl Core {
             let now = SystemTime::now();
             let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             fs::write(
-                self.config.state_directory.join(DRAINING),
+                self.settings().config.state_directory.join(DRAINING),
                 seconds.to_string(),
             )?;
             state.draining = Some(now);
@@ -70,7 +70,7 @@ impl Core {
 
     /// Takes work again.
     pub(crate) fn resume(&self) -> io::Result<()> {
-        match fs::remove_file(self.config.state_directory.join(DRAINING)) {
+        match fs::remove_file(self.settings().config.state_directory.join(DRAINING)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
@@ -104,7 +104,7 @@ impl Core {
                 } else {
                     &reason
                 },
-                self.config.config_root.join(OFFLINE).display()
+                self.settings().config.config_root.join(OFFLINE).display()
             )),
         }
         reasons.extend(self.not_isolated());
@@ -118,7 +118,7 @@ impl Core {
 
     pub(super) fn availability(&self, state: &State) -> Availability {
         let since = state.draining.or(state.ending);
-        match (offline_reason(&self.config.config_root), since) {
+        match (offline_reason(&self.settings().config.config_root), since) {
             (Some(reason), _) => Availability::Offline { reason },
             (None, Some(since)) => Availability::Draining { since },
             (None, None) => Availability::Accepting,
@@ -127,15 +127,18 @@ impl Core {
 
     /// Takes in how hard pressed the machine is.
     pub(crate) fn observe_pressure(&self, sample: Option<PressureSample>, now: SystemTime) {
-        let Some(policy) = self.config.pressure else {
-            return;
-        };
+        let policy = self.settings().config.pressure;
         let mut state = self.lock();
         let before = state.pressure.gauge.level();
-        if let Some(sample) = &sample {
-            state.pressure.gauge.observe(sample, &policy, now);
+        match (&policy, &sample) {
+            (Some(policy), Some(sample)) => {
+                state.pressure.gauge.observe(sample, policy, now);
+            }
+            (Some(_), None) => {}
+            // Nothing is withheld any more.
+            (None, _) => state.pressure.gauge = PressureGauge::default(),
         }
-        state.pressure.sample = sample;
+        state.pressure.sample = sample.filter(|_| policy.is_some());
         let after = state.pressure.gauge.level();
         drop(state);
         if before != after {

@@ -60,7 +60,7 @@ impl Waiting {
 pub(super) struct Conversation {
     place: Place,
     /// Without all of these nothing is launched.
-    required: Vec<Measure>,
+    required: watch::Receiver<Vec<Measure>>,
     standing: watch::Sender<Standing>,
     next_number: u64,
     pause: Duration,
@@ -79,7 +79,7 @@ struct Connection {
 impl Conversation {
     pub(super) fn new(
         place: Place,
-        required: Vec<Measure>,
+        required: watch::Receiver<Vec<Measure>>,
         standing: watch::Sender<Standing>,
     ) -> Self {
         Self {
@@ -185,7 +185,7 @@ impl Conversation {
 
     /// The launcher may be another one than when the work item was taken.
     fn not_isolated(&self) -> Option<LaunchError> {
-        let missing = self.standing.borrow().missing(&self.required);
+        let missing = self.standing.borrow().missing(&self.required.borrow());
         (!missing.is_empty()).then(|| LaunchError::NotIsolated {
             missing: in_words(&missing),
         })

@@ -81,6 +81,7 @@ pub(crate) enum LaunchError {
 pub(crate) struct Launcher {
     requests: mpsc::Sender<Ask>,
     standing: watch::Receiver<Standing>,
+    required: watch::Sender<Vec<Measure>>,
 }
 
 /// Turns this process into a launcher for the process that started it, until
@@ -105,8 +106,18 @@ impl Launcher {
     pub(crate) fn start(place: Place, required: Vec<Measure>) -> Self {
         let (requests, receiver) = mpsc::channel(WAITING_REQUESTS);
         let (sender, standing) = watch::channel(Standing::not_heard_of());
-        tokio::spawn(Conversation::new(place, required, sender).run(receiver));
-        Self { requests, standing }
+        let (required, heard) = watch::channel(required);
+        tokio::spawn(Conversation::new(place, heard, sender).run(receiver));
+        Self {
+            requests,
+            standing,
+            required,
+        }
+    }
+
+    /// Launches nothing from now on while one of other measures is not in force.
+    pub(crate) fn require(&self, required: Vec<Measure>) {
+        self.required.send_replace(required);
     }
 
     /// What stands between a work item and the rest of the machine.

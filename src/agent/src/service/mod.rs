@@ -60,7 +60,8 @@ impl AgentService for Service {
 
     async fn run(&self, request: Request<RunRequest>) -> Result<Response<Self::RunStream>, Status> {
         let message = request.into_inner().work_item;
-        let work_item = helix_proto::work_item::work_item(message, self.core.default_queue())
+        let default_queue = &self.core.settings().default_queue;
+        let work_item = helix_proto::work_item::work_item(message, default_queue)
             .map_err(|problems| self.refused(&Refusal::BadRequest { problems }))?;
         let attempt = self.core.admit(work_item).map_err(|error| match error {
             AdmitError::Refused(refusal) => problem::refused(&refusal),

@@ -3,5 +3,6 @@
 mod agent;
 mod certificates;
 mod controller;
+mod reload;
 mod reporting;
 mod trust;
