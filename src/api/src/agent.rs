@@ -128,11 +128,20 @@ pub struct DrainRequest {
     pub reason: String,
 }
 
-/// What draining or resuming an agent came to.
+/// What draining an agent came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Drained {
     /// The agent.
     pub agent: String,
     /// Attempts that it still has.
     pub running: u32,
+}
+
+/// What resuming an agent came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Resumed {
+    /// The agent.
+    pub agent: String,
+    /// Whether it takes work now; its capacity says why not.
+    pub ready: bool,
 }

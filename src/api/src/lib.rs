@@ -30,7 +30,7 @@ pub mod submit;
 
 pub use agent::{
     Agent, AgentCapability, AgentCapacity, AgentList, AgentLiveness, AgentOrigin, DrainRequest,
-    Drained, MachineResources, RunningAttempt,
+    Drained, MachineResources, Resumed, RunningAttempt,
 };
 pub use attempt::{
     Attempt, AttemptList, AttemptState, FileKind, StoredFile, TestCounts, TestFailure,

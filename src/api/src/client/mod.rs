@@ -26,7 +26,7 @@ use crate::submit::JobRequest;
 use crate::{
     Agent, AgentList, Attempt, AttemptList, CancelRequest, Cancelled, DrainRequest, Drained,
     Endpoint, EventPage, EventQuery, Explanation, FlakyList, FlakyQuery, ItemDetail, ItemPage,
-    ItemQuery, Job, JobPage, JobQuery, Queue, QueueList, QueueSettings, RetryRequest, Submitted,
+    ItemQuery, Job, JobPage, JobQuery, Queue, QueueList, QueueSettings, Resumed, RetryRequest, Submitted,
 };
 
 /// How a controller is reached.
@@ -326,7 +326,7 @@ impl Client {
     /// # Errors
     ///
     /// See [`ClientError`].
-    pub async fn resume(&self, agent: &str) -> Result<Drained, ClientError> {
+    pub async fn resume(&self, agent: &str) -> Result<Resumed, ClientError> {
         let ask = Ask::new(Endpoint::ResumeAgent, &[agent]);
         self.read(&ask, Repeat::Harmless).await
     }

@@ -16,7 +16,7 @@ use crate::{
     Access, Agent, AgentList, Attempt, AttemptList, CancelRequest, Cancelled, DrainRequest,
     Drained, Endpoint, EventPage, EventQuery, Explanation, FlakyList, FlakyQuery, ItemDetail,
     ItemPage, ItemQuery, Job, JobEvent, JobPage, JobQuery, LogQuery, Problem, Queue, QueueList,
-    QueueSettings, RetryRequest, StoredPayload, Submitted, submit::JobRequest,
+    QueueSettings, Resumed, RetryRequest, StoredPayload, Submitted, submit::JobRequest,
 };
 
 /// What the document calls the bearer token.
@@ -363,8 +363,11 @@ fn responses_of(endpoint: Endpoint, schemas: &mut Schemas) -> Vec<(&'static str,
         Endpoint::DeleteQueue => vec![("204", Response::new("It is gone."))],
         Endpoint::ListAgents => vec![("200", answer::<AgentList>(schemas, "All of them."))],
         Endpoint::GetAgent => vec![("200", answer::<Agent>(schemas, "The agent."))],
-        Endpoint::DrainAgent | Endpoint::ResumeAgent => {
+        Endpoint::DrainAgent => {
             vec![("200", answer::<Drained>(schemas, "The agent has agreed."))]
+        }
+        Endpoint::ResumeAgent => {
+            vec![("200", answer::<Resumed>(schemas, "The agent has agreed."))]
         }
         Endpoint::Flaky => vec![("200", answer::<FlakyList>(schemas, "The tests."))],
         Endpoint::PutPayload => vec![
