@@ -1,19 +1,25 @@
 //! Manual pages of configuration files. The example is the documentation: it has every key with its
 //! default and says what each means, so the page is the example as it is.
 
+use crate::Example;
+
 /// The page of an example configuration in roff.
-pub(crate) fn page(file: &str, about: &str, see_also: &[&str], example: &str) -> String {
+pub(crate) fn page(example: &Example, date: &str, text: &str) -> String {
+    let Example {
+        file,
+        about,
+        see_also,
+    } = example;
     let mut page = format!(
-        ".TH {} 5 \"\" \"helix {}\" \"Helix\"\n\
-         .SH NAME\n{file} \\- {about}\n\
+        ".TH helix-{file} 5 {date} \"helix {}\" \"Helix\"\n\
+         .SH NAME\nhelix\\-{file} \\- {about}\n\
          .SH SYNOPSIS\n/etc/helix/{file}\n\
          .SH DESCRIPTION\n\
          The file is TOML. Every key is below with its default, in a comment that says what it means.\n\
          .SH CONTENT\n.EX\n",
-        file.to_uppercase(),
         env!("CARGO_PKG_VERSION"),
     );
-    for line in example.lines() {
+    for line in text.lines() {
         page.push_str(&escaped(line));
         page.push('\n');
     }

@@ -22,6 +22,9 @@ struct Arguments {
     /// Where `man` and `completions` are made.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
+    /// The date that the pages bear, such as 2026-01-31.
+    #[arg(long, value_name = "DATE")]
+    date: String,
 }
 
 /// A program, and the section of the manual that it belongs in.
@@ -65,15 +68,18 @@ fn main() -> anyhow::Result<()> {
             .with_context(|| format!("make the directory `{}`", directory.display()))?;
     }
     for program in programs() {
-        manual::write(&program.command, program.section, &manual)?;
+        manual::write(&program.command, program.section, &arguments.date, &manual)?;
         complete(program.command, &completions)?;
     }
     for example in &EXAMPLES {
         let path = arguments.examples.join(example.file);
         let text = fs::read_to_string(&path)
             .with_context(|| format!("read the example `{}`", path.display()))?;
-        let page = configuration::page(example.file, example.about, example.see_also, &text);
-        write(&manual.join(format!("{}.5", example.file)), page.as_bytes())?;
+        let page = configuration::page(example, &arguments.date, &text);
+        write(
+            &manual.join(format!("helix-{}.5", example.file)),
+            page.as_bytes(),
+        )?;
     }
     Ok(())
 }

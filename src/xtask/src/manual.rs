@@ -9,14 +9,18 @@ use anyhow::Context as _;
 pub(crate) fn write(
     command: &clap::Command,
     section: &str,
+    date: &str,
     directory: &Path,
 ) -> anyhow::Result<()> {
     let mut command = command.clone().disable_help_subcommand(true);
     command.build();
-    write_one(&command, command.get_name(), section, directory)?;
-    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+    write_one(&command, command.get_name(), section, date, directory)?;
+    for below in command
+        .get_subcommands()
+        .filter(|below| !below.is_hide_set())
+    {
         let name = format!("{}-{}", command.get_name(), below.get_name());
-        write_one(below, &name, section, directory)?;
+        write_one(below, &name, section, date, directory)?;
     }
     Ok(())
 }
@@ -25,15 +29,15 @@ fn write_one(
     command: &clap::Command,
     name: &str,
     section: &str,
+    date: &str,
     directory: &Path,
 ) -> anyhow::Result<()> {
     let path = directory.join(format!("{name}.{section}"));
     let mut page = Vec::new();
-    // A page says where its program comes from, not when it was made: the same source makes the same
-    // page.
     clap_mangen::Man::new(command.clone().display_name(name))
         .title(name)
         .section(section)
+        .date(date)
         .source(format!("helix {}", env!("CARGO_PKG_VERSION")))
         .manual("Helix")
         .render(&mut page)
@@ -52,7 +56,7 @@ mod tests {
         let command = clap::Command::new("tool")
             .subcommand(clap::Command::new("shown"))
             .subcommand(clap::Command::new("hidden").hide(true));
-        write(&command, "8", &directory).unwrap();
+        write(&command, "8", "2026-01-31", &directory).unwrap();
         let mut pages: Vec<_> = std::fs::read_dir(&directory)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
