@@ -15,7 +15,7 @@ use sqlx::{
 
 use super::Options;
 use super::dialect::Dialect;
-use super::failure::{Failure, answer};
+use super::failure::Failure;
 use super::session::{Connection, Session};
 use crate::StoreError;
 
@@ -29,7 +29,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) enum Target {
     Sqlite {
-        options: SqliteConnectOptions,
+        options: Box<SqliteConnectOptions>,
         readers: SqlitePool,
     },
     Postgres {
@@ -156,7 +156,7 @@ impl Target {
             .test_before_acquire(false)
             .connect_lazy_with(reading);
         Ok(Self::Sqlite {
-            options: connect,
+            options: Box::new(connect),
             readers,
         })
     }
@@ -235,9 +235,4 @@ fn make_file(path: &Path) -> Result<(), StoreError> {
             path.display()
         ))),
     }
-}
-
-/// What to tell of a connection that failed.
-pub(super) fn could_not_connect(error: &sqlx::Error) -> StoreError {
-    answer(error)
 }
