@@ -34,5 +34,13 @@ pub mod outcome;
 
 pub mod attempt;
 
+pub mod matching;
+
+pub mod fairness;
+
+pub mod liveness;
+
+pub mod dispatch;
+
 #[cfg(test)]
 mod testing;
