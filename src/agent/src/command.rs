@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::agent::Agent;
 use crate::config::Config;
+use crate::doctor;
 use crate::launcher::launcher_main;
 use crate::reload::{Change, ReloadError};
 use crate::service_manager;
@@ -25,7 +26,7 @@ const WORKER_THREADS: usize = 2;
 enum Exit {
     /// All went well.
     Success = 0,
-    /// The agent could not start, or a launcher could not go on.
+    /// The agent could not start, a launcher could not go on, or a check of the doctor failed.
     Failed = 1,
     /// The command line is wrong; what clap answers.
     Usage = 2,
@@ -48,7 +49,7 @@ impl From<Exit> for ExitCode {
 #[command(
     name = "helix-agent",
     version = helix_telemetry::VERSION,
-    after_help = "Exit codes: 0 ended as asked, 1 could not start, 2 wrong arguments, \
+    after_help = "Exit codes: 0 ended as asked, 1 could not start or a check failed, 2 wrong arguments, \
                   78 wrong configuration.\n\n\
                   Signals: SIGTERM or SIGINT takes nothing new and waits for what runs, up to \
                   the drain timeout; a second one leaves at once. What still runs then goes on \
@@ -80,6 +81,19 @@ enum Command {
     Validate {
         #[command(flatten)]
         source: ConfigSource,
+    },
+    /// Look at what breaks in practice, and say what to do about it.
+    ///
+    /// Changes nothing, and needs no running agent. Run it as the agent's user: what it says of
+    /// rights and of the launcher counts for whoever runs it. Exits 0 when no check failed,
+    /// warnings or not, and 1 when one did.
+    Doctor {
+        #[command(flatten)]
+        source: ConfigSource,
+        /// Write one JSON document: `outcome` (`ok` or `failed`) and `checks`, each with `name`,
+        /// `outcome` (`ok`, `warning`, `failed` or `skipped`), `what`, `why` and `remedy`.
+        #[arg(long)]
+        json: bool,
     },
     /// Serve launch requests on standard input, for the agent that started this.
     #[command(name = crate::launcher::SUBCOMMAND, hide = true)]
@@ -133,6 +147,7 @@ pub fn main() -> ExitCode {
         // Before anything that makes a thread.
         Command::Launcher => report("launcher", launcher_main()).into(),
         Command::Validate { source } => validate(&source).into(),
+        Command::Doctor { source, json } => doctor(&source, json).into(),
         Command::Run { source, log_format } => run(&source, log_format).into(),
     }
 }
@@ -145,6 +160,30 @@ fn validate(source: &ConfigSource) -> Exit {
             Exit::Success
         }
         Err(exit) => exit,
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn doctor(source: &ConfigSource, as_json: bool) -> Exit {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return report("doctor", Err(error.into())),
+    };
+    let findings = runtime.block_on(doctor::examine(&source.config));
+    // A name server or a disk may hang.
+    runtime.shutdown_background();
+    if as_json {
+        print!("{}", doctor::json(&findings));
+    } else {
+        print!("{}", doctor::report(&findings));
+    }
+    if findings.iter().any(doctor::Finding::has_failed) {
+        Exit::Failed
+    } else {
+        Exit::Success
     }
 }
 

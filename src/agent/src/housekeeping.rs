@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attempt::retention;
 use crate::core::Core;
+use crate::doctor;
 
 /// Between two looks at what changes without anybody telling: the `offline` file
 /// and the end of a quarantine.
@@ -30,6 +31,7 @@ pub(crate) fn start(core: &Arc<Core>, stop: &CancellationToken) {
             () = watch_pressure(&core) => {}
             () = sweep(&core) => {}
             () = remove_leftovers(&core) => {}
+            () = doctor::watch(&core) => {}
         }
     });
 }

@@ -12,6 +12,7 @@ mod command;
 mod config;
 mod controller;
 mod core;
+mod doctor;
 mod error;
 mod housekeeping;
 mod launcher;

@@ -6,6 +6,7 @@
 //! | `/metrics` | metrics, text format 0.0.4 |
 //! | `/healthz` | 200 while the process answers |
 //! | `/readyz` | 200 while it takes work, else 503 and why, one reason a line |
+//! | `/checks` | what its own checks found last, as `helix-agent doctor --json` writes it; 503 where one failed |
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -20,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
+use crate::doctor::{self, Finding};
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 /// Seconds; from the quickest launch to the longest test suite.
@@ -66,6 +68,10 @@ fn describe() {
         "1 while a measure of isolation is in force, by measure."
     );
     describe_gauge!(
+        "helix_agent_check",
+        "0 while a check is well, 1 where it warns, 2 where it failed, -1 where it does not apply, by name."
+    );
+    describe_gauge!(
         "helix_agent_controller_connected",
         "1 while a controller knows of the agent, by controller."
     );
@@ -91,7 +97,7 @@ pub(crate) async fn serve(
 ) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
-    let gauged = Arc::clone(&core);
+    let (gauged, checked) = (Arc::clone(&core), Arc::clone(&core));
     let metrics = get(|| async move {
         // Gauges are set by whoever looks at the capacity, and nobody else may
         // have looked for long.
@@ -101,6 +107,7 @@ pub(crate) async fn serve(
     let router = Router::new()
         .route("/metrics", metrics)
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/checks", get(move || checks(checked)))
         .route("/readyz", get(move || readiness(core)));
     tokio::spawn(async move {
         let served = axum::serve(listener, router)
@@ -111,6 +118,20 @@ pub(crate) async fn serve(
         }
     });
     Ok(bound)
+}
+
+async fn checks(core: Arc<Core>) -> impl IntoResponse {
+    let findings = core.findings();
+    let status = if findings.iter().any(Finding::has_failed) {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::OK
+    };
+    (
+        status,
+        [(CONTENT_TYPE, "application/json")],
+        doctor::json(&findings),
+    )
 }
 
 async fn readiness(core: Arc<Core>) -> impl IntoResponse {

@@ -114,7 +114,7 @@ const KEYS: &[Key] = &[
         let tls = c.controller.as_ref().and_then(|one| one.tls.as_ref());
         maybe(tls.map(|tls| {
             let paths = [&tls.ca, &tls.certificate, &tls.key];
-            paths.map(|file| path(file)).join(", ")
+            paths.map(path).join(", ")
         }))
     }),
     key!("monitoring.address", Restart, |c| maybe(c.monitoring)),
@@ -128,7 +128,7 @@ const KEYS: &[Key] = &[
     key!("output.head", AtOnce, |c| size::show(c.output.head_bytes)),
     key!("output.tail", AtOnce, |c| size::show(c.output.tail_bytes)),
     key!("payload.cache_directory", Restart, |c| path(
-        &c.cache_directory()
+        c.cache_directory()
     )),
     key!("payload.cache_size", Restart, |c| size::show(
         c.payload.cache_bytes

@@ -241,7 +241,7 @@ impl AsyncWrite for Trusted {
 }
 
 /// A status in words.
-pub(super) fn words(status: &Status) -> String {
+pub(crate) fn words(status: &Status) -> String {
     if let Some(source) = status.source() {
         // It comes from the connection, and says less than its cause.
         return words_of_chain(source);

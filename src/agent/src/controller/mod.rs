@@ -13,7 +13,7 @@ mod link;
 mod tests;
 mod tunnel;
 
-pub(crate) use connection::{ConnectError, Connection};
+pub(crate) use connection::{ConnectError, Connection, words};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

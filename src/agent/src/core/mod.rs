@@ -30,6 +30,7 @@ use tonic::Status;
 use crate::attempt::jobs::Jobs;
 use crate::attempt::leftovers::Leftovers;
 use crate::attempt::{Attempt, Journal, Order, Record};
+use crate::doctor::Finding;
 use crate::launcher::{Launcher, Standing};
 use crate::service::problem;
 use registry::{Known, Registry};
@@ -57,6 +58,8 @@ pub(crate) struct Core {
     state: Mutex<State>,
     /// Counts changes that capacity shows.
     changed: watch::Sender<u64>,
+    /// What the checks that are done again and again found last.
+    findings: watch::Sender<Vec<Finding>>,
 }
 
 #[derive(Debug)]
@@ -130,6 +133,7 @@ impl Core {
             settings: watch::Sender::new(Arc::new(settings)),
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
+            findings: watch::Sender::new(Vec::new()),
         }))
     }
 
@@ -158,6 +162,16 @@ impl Core {
     pub(crate) fn note_change(&self) {
         self.changed
             .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// What the checks found last; empty before the first look.
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        self.findings.borrow().clone()
+    }
+
+    /// Notes what the checks found.
+    pub(crate) fn note_findings(&self, findings: Vec<Finding>) {
+        self.findings.send_replace(findings);
     }
 
     /// Takes up an attempt that an earlier life of the agent began.

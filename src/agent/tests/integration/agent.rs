@@ -108,23 +108,29 @@ impl Agent {
         ended.expect("it ends").unwrap().code()
     }
 
-    /// Its metrics.
+    /// The value of a metric, by its name and labels as they are written.
     pub(crate) async fn metric(&self, name: &str) -> Option<String> {
+        let (_, text) = self.monitoring("/metrics").await;
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        line.rsplit(' ').next().map(str::to_owned)
+    }
+
+    /// Status line and body of what is served at a path for monitoring.
+    pub(crate) async fn monitoring(&self, path: &str) -> (String, String) {
         let address = std::fs::read_to_string(self.path("state/monitoring")).unwrap();
-        let address = address.trim().to_owned();
+        let (address, path) = (address.trim().to_owned(), path.to_owned());
         let text = tokio::task::spawn_blocking(move || {
             use std::io::{Read, Write};
             let mut stream = std::net::TcpStream::connect(address).unwrap();
-            stream
-                .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                .unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
             let mut text = String::new();
             stream.read_to_string(&mut text).unwrap();
             text
         });
         let text = text.await.unwrap();
-        let line = text.lines().find(|line| line.starts_with(name))?;
-        line.rsplit(' ').next().map(str::to_owned)
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.lines().next().unwrap().to_owned(), body.to_owned())
     }
 }
 

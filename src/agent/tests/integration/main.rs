@@ -3,6 +3,7 @@
 mod agent;
 mod certificates;
 mod controller;
+mod doctor;
 mod reload;
 mod reporting;
 mod trust;
