@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{follow_address, service};
 use crate::config::Config;
 use crate::core::{Core, Parts};
+use crate::link::grpc::Network;
 use crate::log::LogDirectory;
 use crate::storage::{Storage, StorageError};
 use crate::world::ThisWorld;
@@ -105,6 +106,9 @@ pub(crate) async fn start_on(config: Config, store: Arc<dyn Store>) -> Result<Ru
     for queue in &config.queues {
         store.put_queue(queue.clone()).await?;
     }
+    let addresses = Arc::new(Network {
+        tls: config.agents.client_tls.clone(),
+    });
     let core = Arc::new(Core::new(Parts {
         config,
         name,
@@ -112,6 +116,7 @@ pub(crate) async fn start_on(config: Config, store: Arc<dyn Store>) -> Result<Ru
         storage,
         logs,
         world: Arc::new(ThisWorld),
+        addresses,
     }));
     let stop = CancellationToken::new();
     let listening = listen(&core, &stop).await;

@@ -28,6 +28,7 @@ use shared::Shared;
 pub(crate) use submission::{PAYLOAD_SCHEME, Submission, SubmittedItem, demand};
 
 use crate::config::Config;
+use crate::link::AddressBook;
 use crate::log::LogDirectory;
 use crate::storage::Storage;
 use crate::world::World;
@@ -69,6 +70,8 @@ pub(crate) struct Parts {
     pub(crate) logs: LogDirectory,
     /// Time, names and chance.
     pub(crate) world: Arc<dyn World>,
+    /// The way to agents that have an address.
+    pub(crate) addresses: Arc<dyn AddressBook>,
 }
 
 /// An agent as this controller knows it.
@@ -137,7 +140,7 @@ impl Core {
     /// A controller that does nothing yet.
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
-            shared: Shared::new(&parts.config, parts.logs, parts.world),
+            shared: Shared::new(&parts.config, parts.logs, parts.world, parts.addresses),
             config: parts.config,
             id: ControllerId(parts.name),
             store: parts.store,

@@ -19,8 +19,7 @@ use crate::agent::{AgentHandle, watch_over};
 use crate::attempt::{AttemptHandle, Subject};
 use crate::board::Board;
 use crate::config::{AgentAddress, Config};
-use crate::link::Dialer;
-use crate::link::grpc::AddressDialer;
+use crate::link::{AddressBook, Dialer};
 use crate::log::{LiveLog, LogDirectory};
 use crate::tasks::Tasks;
 use crate::world::World;
@@ -42,6 +41,7 @@ const GIVEN_BACK: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Shared {
     world: Arc<dyn World>,
+    addresses: Arc<dyn AddressBook>,
     tasks: Tasks,
     logs: LogDirectory,
     liveness: LivenessPolicy,
@@ -76,9 +76,15 @@ impl Attempts {
 }
 
 impl Shared {
-    pub(super) fn new(config: &Config, logs: LogDirectory, world: Arc<dyn World>) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        logs: LogDirectory,
+        world: Arc<dyn World>,
+        addresses: Arc<dyn AddressBook>,
+    ) -> Self {
         Self {
             world,
+            addresses,
             tasks: Tasks::default(),
             logs,
             liveness: LivenessPolicy {
@@ -174,8 +180,7 @@ impl Core {
 
     /// What makes lines to an address.
     pub(crate) fn dialer(&self, address: AgentAddress) -> Arc<dyn Dialer> {
-        let tls = self.config().agents.client_tls.clone();
-        Arc::new(AddressDialer::new(address, tls))
+        self.shared.addresses.dialer(address)
     }
 
     /// The agents that report here.

@@ -12,7 +12,7 @@ use helix_proto::agent::v1::agent_service_client::AgentServiceClient;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 
-use super::{AgentLink, CallError, Dialer, Event, EventStream, ReportStream, Reported};
+use super::{AddressBook, AgentLink, CallError, Dialer, Event, EventStream, ReportStream, Reported};
 use crate::config::{AgentAddress, ClientTlsConfig as TlsFiles};
 
 /// Enough for a stream of output to run at full speed over a long line.
@@ -146,18 +146,27 @@ impl AgentLink for GrpcLink {
     }
 }
 
-/// Calls an agent at its address.
+/// Calls agents over the network.
 #[derive(Debug)]
-pub(crate) struct AddressDialer {
-    address: AgentAddress,
-    tls: Option<TlsFiles>,
+pub(crate) struct Network {
+    /// For addresses that begin with `https`.
+    pub(crate) tls: Option<TlsFiles>,
 }
 
-impl AddressDialer {
-    /// For an agent at an address; `tls` is for those that begin with `https`.
-    pub(crate) fn new(address: AgentAddress, tls: Option<TlsFiles>) -> Self {
-        Self { address, tls }
+impl AddressBook for Network {
+    fn dialer(&self, address: AgentAddress) -> Arc<dyn Dialer> {
+        Arc::new(AddressDialer {
+            address,
+            tls: self.tls.clone(),
+        })
     }
+}
+
+/// Calls an agent at its address.
+#[derive(Debug)]
+struct AddressDialer {
+    address: AgentAddress,
+    tls: Option<TlsFiles>,
 }
 
 #[async_trait]

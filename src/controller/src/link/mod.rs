@@ -17,6 +17,8 @@ use helix_model::ids::AttemptId;
 use helix_model::matching::AgentReport;
 use helix_proto::agent::v1;
 
+use crate::config::AgentAddress;
+
 pub(crate) use error::{CallError, Refused};
 pub(crate) use event::{Event, EventKind, Exited, Terminal};
 
@@ -73,4 +75,10 @@ pub(crate) trait AgentLink: fmt::Debug + Send + Sync + 'static {
 pub(crate) trait Dialer: fmt::Debug + Send + Sync + 'static {
     /// Makes a line. May wait for as long as it takes where the agent has to call.
     async fn dial(&self) -> Result<Arc<dyn AgentLink>, CallError>;
+}
+
+/// Knows the way to agents that have an address.
+pub(crate) trait AddressBook: fmt::Debug + Send + Sync + 'static {
+    /// What makes lines to an address.
+    fn dialer(&self, address: AgentAddress) -> Arc<dyn Dialer>;
 }
