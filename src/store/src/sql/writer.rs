@@ -34,6 +34,9 @@ const MAX_BATCH: usize = 256;
 /// How often something is tried again that others were in the way of.
 const MAX_TRIES: u32 = 12;
 
+/// How often something is tried again whose connection was lost.
+const MAX_LOST: u32 = 4;
+
 /// How long a server may take for a batch until its connection is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -131,6 +134,7 @@ impl Writer {
                 target: Arc::clone(target),
                 connection: None,
                 changes: changes.clone(),
+                phase: Phase::Connecting,
             };
             tokio::spawn(task.run(Arc::clone(&waiting)));
         }
@@ -155,6 +159,18 @@ struct WriterTask {
     target: Arc<Target>,
     connection: Option<Owned>,
     changes: broadcast::Sender<Change>,
+    phase: Phase,
+}
+
+/// How far a transaction has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A connection is being made.
+    Connecting,
+    /// Nothing of it can have become durable.
+    Working,
+    /// It may have become durable even if nobody says so.
+    Committing,
 }
 
 impl WriterTask {
@@ -206,11 +222,19 @@ impl WriterTask {
             let Err(error) = done else {
                 return Ok(());
             };
-            self.undo().await;
+            self.undo(&error).await;
             tries += 1;
-            // A row that another controller has put there meanwhile is found the next time.
-            let again = remedy(&error) == Remedy::Again || is_duplicate(&error);
-            if !again || tries >= MAX_TRIES || (is_duplicate(&error) && batch.len() > 1) {
+            let again = match remedy(&error) {
+                Remedy::Again => tries < MAX_TRIES,
+                // A server that ended its connection while nothing was durable: a new one may do.
+                Remedy::Later => {
+                    let server = self.target.dialect() == Dialect::Postgres;
+                    server && self.phase == Phase::Working && tries < MAX_LOST
+                }
+                // A row that another controller has put there meanwhile is found the next time.
+                Remedy::None => is_duplicate(&error) && batch.len() == 1 && tries < MAX_LOST,
+            };
+            if !again {
                 return Err(error);
             }
             tokio::time::sleep(jittered(tries)).await;
@@ -219,10 +243,12 @@ impl WriterTask {
 
     /// One transaction: all calls of a batch, and their answers if it became durable.
     async fn transact(&mut self, batch: &mut [Box<dyn Call>]) -> Result<(), sqlx::Error> {
+        self.phase = Phase::Connecting;
         let connection = match &mut self.connection {
             Some(connection) => connection,
             empty => empty.insert(self.target.connect().await?),
         };
+        self.phase = Phase::Working;
         let subjects = batch.iter().map(|call| call.subject()).collect();
         let mut session = connection.session();
         let dialect = session.dialect();
@@ -270,6 +296,7 @@ impl WriterTask {
                 .await
                 .map_err(database)?;
         }
+        self.phase = Phase::Committing;
         let end = if written { "COMMIT" } else { "ROLLBACK" };
         session.execute_all(end).await.map_err(database)?;
         for call in batch.iter_mut() {
@@ -282,20 +309,24 @@ impl WriterTask {
         Ok(())
     }
 
-    /// Ends a transaction that failed, or the connection if that cannot be.
-    async fn undo(&mut self) {
-        if let Some(connection) = &mut self.connection {
-            let mut session = connection.session();
-            let undone = session.execute_all("ROLLBACK");
-            let healthy = match tokio::time::timeout(PATIENCE, undone).await {
-                Ok(Ok(())) => true,
-                // Some failures end the transaction by themselves.
-                Ok(Err(Failure::Database(sqlx::Error::Database(_)))) => true,
-                _ => false,
-            };
-            if !healthy {
-                self.connection = None;
-            }
+    /// Ends a transaction that failed, or its connection if that is in doubt.
+    async fn undo(&mut self, error: &sqlx::Error) {
+        if self.target.dialect() == Dialect::Postgres && remedy(error) == Remedy::Later {
+            self.connection = None;
+        }
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let mut session = connection.session();
+        let undone = session.execute_all("ROLLBACK");
+        let healthy = match tokio::time::timeout(PATIENCE, undone).await {
+            Ok(Ok(())) => true,
+            // Some failures end the transaction by themselves, and then there is none to end.
+            Ok(Err(Failure::Database(sqlx::Error::Database(_)))) => true,
+            _ => false,
+        };
+        if !healthy {
+            self.connection = None;
         }
     }
 }
