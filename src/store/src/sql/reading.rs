@@ -60,6 +60,10 @@ pub(super) async fn job(session: &mut Session<'_>, job: &JobId) -> Result<Option
     row.as_ref().map(read_job).transpose()
 }
 
+/// Jobs with a label, from the place of a page on.
+pub(super) const JOBS_BY_LABEL: &str =
+    "labels l JOIN jobs j ON j.key = l.job WHERE l.digest = $3 AND l.job < $1";
+
 pub(super) async fn jobs(
     session: &mut Session<'_>,
     filter: &JobFilter,
@@ -87,8 +91,7 @@ pub(super) async fn jobs(
         true => ("jobs j WHERE j.key < $1".to_owned(), "j.key"),
         false => {
             values.push(labels.remove(0).digest().into());
-            let from = "labels l JOIN jobs j ON j.key = l.job WHERE l.digest = $3 AND l.job < $1";
-            (from.to_owned(), "l.job")
+            (JOBS_BY_LABEL.to_owned(), "l.job")
         }
     };
     let mut sql = format!("SELECT {JOB} FROM {from}");
@@ -400,6 +403,9 @@ fn read_event(row: &Row) -> Result<JobEvent, Failure> {
     })
 }
 
+/// Which flaky tests are recent.
+pub(super) const FLAKY_SINCE: &str = "f.at >= $1";
+
 /// Tests that passed only on a retry. The latest of each group comes with the size of the group.
 pub(super) async fn flaky(
     session: &mut Session<'_>,
@@ -408,7 +414,7 @@ pub(super) async fn flaky(
     limit: u32,
 ) -> Result<Vec<FlakyTest>, Failure> {
     let mut values: Vec<Value> = values![micros(since), limit];
-    let mut condition = "f.at >= $1".to_owned();
+    let mut condition = FLAKY_SINCE.to_owned();
     if let Some(queue) = queue {
         values.push(queue.as_str().to_ascii_lowercase().into());
         condition.push_str(" AND f.queue_key = $3");

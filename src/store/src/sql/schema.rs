@@ -9,7 +9,7 @@ use super::session::{Session, values};
 use crate::StoreError;
 
 /// All migrations, the first first. The number of one is its place, counted from 1.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_first.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_first.sql")];
 
 /// Two controllers that start at once take turns: the key of a lock that nobody else has a use for.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(5210447226341177443)";
@@ -23,7 +23,11 @@ pub(super) async fn migrate(session: &mut Session<'_>) -> Result<(), Failure> {
     migrate_to(session, MIGRATIONS).await
 }
 
-async fn migrate_to(session: &mut Session<'_>, migrations: &[&str]) -> Result<(), Failure> {
+/// Brings a database to the schema of these migrations, all or nothing.
+pub(super) async fn migrate_to(
+    session: &mut Session<'_>,
+    migrations: &[&str],
+) -> Result<(), Failure> {
     let dialect = session.dialect();
     session.execute_all(dialect.begin_writing()).await?;
     let done = apply(session, migrations).await;

@@ -213,7 +213,9 @@ impl WriterTask {
             let done = match tokio::time::timeout(PATIENCE, self.transact(batch)).await {
                 Ok(done) => done,
                 Err(_) => {
+                    // It has had its time: not again.
                     self.connection = None;
+                    self.phase = Phase::Connecting;
                     Err(sqlx::Error::Protocol(
                         "no answer for longer than a minute".to_owned(),
                     ))
