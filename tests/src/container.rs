@@ -6,7 +6,7 @@
 //! container is gone with it. There is no network but loopback, and no controller
 //! of control groups, so limits are for the guest.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -66,8 +66,8 @@ impl Ran {
 }
 
 impl Container {
-    /// Boots a container that sees each of the files at the path beside it, which
-    /// it cannot change. Without the tree or the rights, says that the calling
+    /// Boots a container that sees each of the files or directories at the path beside
+    /// it, which it cannot change. Without the tree or the rights, says that the calling
     /// test is skipped.
     ///
     /// # Panics
@@ -75,11 +75,7 @@ impl Container {
     /// If it does not boot.
     pub async fn boot(files: &[(PathBuf, &str)]) -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let tree = tools::tool(VARIABLE)?;
-        if !nix::unistd::geteuid().is_root() {
-            tools::skipped("only root can boot a container");
-            return None;
-        }
+        let tree = Self::available()?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("helix-test-{}-{number}", std::process::id());
         let group = isolated::hierarchy().join(&name);
@@ -107,6 +103,18 @@ impl Container {
         })
         .await;
         Some(container)
+    }
+
+    /// The tree that containers have as their root. Without it or the rights, says that the calling
+    /// test is skipped.
+    #[must_use]
+    pub fn available() -> Option<OsString> {
+        let tree = tools::tool(VARIABLE)?;
+        if !nix::unistd::geteuid().is_root() {
+            tools::skipped("only root can boot a container");
+            return None;
+        }
+        Some(tree)
     }
 
     /// Fails the test when the container is gone.
@@ -184,23 +192,6 @@ impl Container {
         self.run_with(&["sh", "-c", line, "sh", path], content.as_bytes())
             .await
             .good();
-    }
-
-    /// Puts what is in a directory of this machine into one of the container's.
-    ///
-    /// # Panics
-    ///
-    /// If a file is not there or no text, or cannot be written.
-    pub async fn install(&self, from: &Path, to: &str) {
-        for entry in fs::read_dir(from).expect("readable") {
-            let entry = entry.expect("readable");
-            if entry.file_type().expect("known").is_file() {
-                let content = fs::read_to_string(entry.path()).expect("a text");
-                let name = entry.file_name();
-                self.write(&format!("{to}/{}", name.display()), &content)
-                    .await;
-            }
-        }
     }
 
     fn console(&self) -> String {

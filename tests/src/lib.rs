@@ -13,6 +13,8 @@ pub mod guest;
 pub mod http;
 pub mod isolated;
 pub mod item;
+pub mod machine;
+pub mod packages;
 pub mod programs;
 pub mod stream;
 pub mod tools;

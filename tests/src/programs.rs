@@ -10,6 +10,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("helix", "helix-cli"),
     ("helix-agent", "helix-agent"),
     ("helix-launcher", "helix-exec"),
+    ("helix-xtask", "helix-xtask"),
 ];
 
 /// Where the program `name` lies, built with the profile of the tests.

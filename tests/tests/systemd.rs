@@ -1,174 +1,19 @@
 //! The daemons as services of a real systemd.
 
 use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::Output;
 use std::time::{Duration, Instant};
 
-use helix_tests::container::Container;
 use helix_tests::eventually;
-use helix_tests::programs::program;
-use tokio::io::AsyncReadExt as _;
-use tokio::process::Child;
+use helix_tests::machine::{GATE, Machine};
 
-const UNITS: [&str; 5] = [
+const UNITS: [&str; 6] = [
     "helix-agent.service",
     "helix-launcher.socket",
     "helix-launcher.service",
     "helix-items.service",
     "helix.slice",
+    "helix-root@test.service",
 ];
-
-/// Lets the work item end that [`Machine::begin_counting`] starts.
-const GATE: &str = "/run/gate";
-
-/// A container with the daemons installed as a package would do it.
-struct Machine {
-    container: Container,
-}
-
-impl Machine {
-    /// Installs everything and starts nothing.
-    async fn install(configuration: &str) -> Option<Self> {
-        let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-        let programs = ["helix", "helix-agent", "helix-launcher"];
-        let paths = programs.map(|name| format!("/usr/bin/{name}"));
-        let files: Vec<(PathBuf, &str)> = programs
-            .iter()
-            .zip(&paths)
-            .map(|(name, path)| (program(name), path.as_str()))
-            .collect();
-        let container = Container::boot(&files).await?;
-        let systemd = root.join("systemd");
-        for (from, to) in [
-            (systemd.clone(), "/lib/systemd/system"),
-            (systemd.join("sysusers.d"), "/usr/lib/sysusers.d"),
-            (systemd.join("tmpfiles.d"), "/usr/lib/tmpfiles.d"),
-        ] {
-            container.install(&from, to).await;
-        }
-        container
-            .run(&["systemd-sysusers", "helix.conf"])
-            .await
-            .good();
-        container
-            .run(&["systemd-tmpfiles", "--create", "helix.conf"])
-            .await
-            .good();
-        let launcher = std::fs::read_to_string(root.join("packaging/launcher.json"));
-        let launcher = launcher.expect("an example");
-        container.write("/etc/helix/launcher.json", &launcher).await;
-        let configuration = format!(
-            "slots = 2\n{configuration}\n\
-             [launcher]\nsocket = \"/run/helix/launcher.sock\"\n\
-             [isolation]\nrequire = [\"user\", \"tree\", \"private-tmp\", \"hidden-processes\"]\n\
-             [shutdown]\ndrain_timeout = \"100ms\"\n"
-        );
-        container
-            .write("/etc/helix/agent.toml", &configuration)
-            .await;
-        let machine = Self { container };
-        machine.systemctl(&["daemon-reload"]).await;
-        Some(machine)
-    }
-
-    /// The same, and starts the agent.
-    async fn start() -> Option<Self> {
-        let machine = Self::install("").await?;
-        machine
-            .systemctl(&["enable", "--now", "helix-agent.service"])
-            .await;
-        Some(machine)
-    }
-
-    async fn systemctl(&self, arguments: &[&str]) -> String {
-        let ran = self
-            .container
-            .run(&[&["systemctl"], arguments].concat())
-            .await;
-        if ran.exit_code != Some(0) {
-            let journal = self.container.run(&["journalctl", "-b", "-n", "60"]).await;
-            panic!("systemctl {arguments:?}: {ran:?}\n{}", journal.output);
-        }
-        ran.good()
-    }
-
-    async fn property(&self, unit: &str, name: &str) -> String {
-        self.systemctl(&["show", unit, "--property", name, "--value"])
-            .await
-    }
-
-    async fn has_file(&self, path: &str) -> bool {
-        let ran = self.container.run(&["test", "-e", path]).await;
-        ran.exit_code == Some(0)
-    }
-
-    /// Waits until a file is there.
-    async fn await_file(&self, path: &str) {
-        eventually(path, async || {
-            self.has_file(path).await.then_some(()).ok_or("not there")
-        })
-        .await;
-    }
-
-    /// Runs a shell line as a work item to its end.
-    async fn run_item(&self, line: &str) -> Output {
-        self.start_item(line)
-            .wait_with_output()
-            .await
-            .expect("a child")
-    }
-
-    fn start_item(&self, line: &str) -> Child {
-        self.container
-            .spawn(&["helix", "run", "--quiet", "--shell", line])
-    }
-
-    /// Starts a work item that counts until [`GATE`] is there and ends with exit
-    /// code 7, and waits until it has begun.
-    async fn begin_counting(&self) -> Child {
-        let mut item = self.start_item(&format!(
-            "i=0; while [ ! -e {GATE} ]; do echo $i; i=$((i+1)); sleep 0.02; done; echo end; exit 7"
-        ));
-        let mut first = [0; 2];
-        let output = item.stdout.as_mut().expect("a pipe");
-        output.read_exact(&mut first).await.expect("it begins");
-        assert_eq!(&first, b"0\n");
-        item
-    }
-
-    /// Lets the counting end, and checks that nobody disturbed it.
-    async fn end_counting(&self, item: Child) {
-        self.container.run(&["touch", GATE]).await.good();
-        let output = item.wait_with_output().await.expect("a child");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(7), "{errors}");
-        let console = String::from_utf8(output.stdout).expect("a text");
-        let numbers = console.strip_suffix("end\n").expect("the last line");
-        let mut expected = 1;
-        for line in numbers.lines() {
-            assert_eq!(line, expected.to_string(), "{console}");
-            expected += 1;
-        }
-        // It did count while it was being looked at.
-        assert!(expected > 5, "{console}");
-    }
-
-    /// Says what has failed since the machine was started.
-    async fn failed_units(&self) -> String {
-        self.systemctl(&["list-units", "--state=failed", "--no-legend", "--plain"])
-            .await
-    }
-
-    /// Messages of the journal, one JSON object each.
-    async fn journal(&self, unit: &str) -> Vec<serde_json::Value> {
-        let arguments = ["journalctl", "-b", "-o", "json", "-u", unit];
-        let text = self.container.run(&arguments).await.good();
-        text.lines()
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect()
-    }
-}
 
 /// Written past the harness, as it is of interest also when all is well.
 fn tell(text: &str) {
@@ -191,7 +36,7 @@ async fn units_are_without_mistakes_and_closed_as_far_as_their_work_allows() {
     ran.good();
     // In tenths, of 10.
     for (unit, most) in [("helix-agent.service", 19), ("helix-launcher.service", 84)] {
-        let path = format!("/lib/systemd/system/{unit}");
+        let path = format!("/usr/lib/systemd/system/{unit}");
         let threshold = format!("--threshold={most}");
         let security = [
             "systemd-analyze",
