@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use helix_agent::StartError;
+use helix_api::client::{ClientError, SetupError};
+use helix_api::{FieldError, ProblemKind};
 use tonic::Code;
 
 use crate::client::answer::{Answer, Broken, Refusal, reason};
@@ -136,6 +138,45 @@ pub(crate) enum Error {
     /// `helix results` cannot do what it was asked.
     #[error(transparent)]
     Results(#[from] ResultsError),
+    /// The controller cannot be talked to at all.
+    #[error("cannot use `{url}` as a controller")]
+    ControllerSetup {
+        url: String,
+        #[source]
+        source: SetupError,
+    },
+    /// A call of the controller failed.
+    #[error("cannot {what}")]
+    Controller {
+        what: String,
+        #[source]
+        source: ClientError,
+    },
+    /// The file with the token cannot be used.
+    #[error("cannot use the token in `{}`", path.display())]
+    TokenFile {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// A job list is wrong.
+    #[error("cannot submit the job list `{name}`")]
+    JobList {
+        name: String,
+        errors: Vec<FieldError>,
+    },
+    /// Both an agent and a controller were named, and the command could mean either.
+    #[error("cannot tell whether `{name}` is an agent's or a controller's")]
+    Unclear { name: String },
+    /// A job was named where a work item of it is needed.
+    #[error("cannot read the log of a whole job")]
+    WhichItem { job: String },
+    /// An agent was named for something that only a controller knows.
+    #[error("cannot ask an agent about a job's work item")]
+    NotAtAnAgent,
+    /// A work item that has not been started.
+    #[error("cannot read a log of `{item}`, of which nothing has been started")]
+    NotStarted { job: String, item: String },
     /// Signals cannot be caught.
     #[error("cannot listen for signals")]
     Signals {
@@ -168,6 +209,14 @@ impl Error {
             | Self::Variable { .. }
             | Self::SecretsInTheClear { .. } => Exit::Usage,
             Self::Unreachable { .. } | Self::Lost { .. } => Exit::Unreachable,
+            Self::ControllerSetup { .. }
+            | Self::JobList { .. }
+            | Self::Unclear { .. }
+            | Self::WhichItem { .. }
+            | Self::NotAtAnAgent => Exit::Usage,
+            Self::NotStarted { .. } => Exit::NoInput,
+            Self::TokenFile { .. } => Exit::NotPermitted,
+            Self::Controller { source, .. } => controller_exit(source),
             Self::Tls { .. } => Exit::NotPermitted,
             Self::Refused { refusal, .. } => refusal_exit(refusal),
             Self::Call { answer, .. } => match answer {
@@ -216,6 +265,18 @@ impl Error {
             _ => None,
         };
         let mut causes = Vec::from_iter(own);
+        if let Self::JobList { errors, .. } = self {
+            causes.extend(errors.iter().map(field));
+        }
+        if let Self::Controller {
+            source: ClientError::Problem(problem),
+            ..
+        } = self
+            && problem.errors.len() > 1
+        {
+            causes.extend(problem.errors.iter().map(field));
+            return causes;
+        }
         let mut source = std::error::Error::source(self);
         while let Some(error) = source {
             let text = error.to_string();
@@ -265,6 +326,40 @@ impl Error {
                     _ => None,
                 },
             },
+            Self::ControllerSetup { source, .. } => match source {
+                SetupError::TokenInTheClear { .. } => {
+                    Some("say `https://` in the address".to_owned())
+                }
+                SetupError::Address { .. } => {
+                    Some("such as `https://helix.example` or `http://127.0.0.1:7410`".to_owned())
+                }
+                SetupError::Certificates { .. } => {
+                    Some("`--ca` names a file with certificates in PEM".to_owned())
+                }
+                SetupError::Token | SetupError::Library(_) => None,
+            },
+            Self::Controller { source, .. } => controller_hint(source),
+            Self::TokenFile { .. } => {
+                Some("it should hold one line, and only its owner should read it: chmod 600".to_owned())
+            }
+            Self::JobList { .. } => {
+                Some("`helix submit --help` shows a job list; the controller describes every field \
+                      at `/api/v1/openapi.json`".to_owned())
+            }
+            Self::Unclear { .. } => Some(
+                "say `--agent` or `--controller` on the command line, not both; or `--job` where it \
+                 is a job"
+                    .to_owned(),
+            ),
+            Self::WhichItem { job } => Some(format!(
+                "name a work item: `helix logs {job} ITEM`; `helix results --job {job}` lists them"
+            )),
+            Self::NotAtAnAgent => {
+                Some("leave out `--agent`; an agent's attempt has one name".to_owned())
+            }
+            Self::NotStarted { job, item } => Some(format!(
+                "`helix explain {job} {item}` says why; `helix logs -f` waits"
+            )),
             Self::NoAuthority { .. } => {
                 Some("say `--ca FILE`, or `http://` if the line itself is safe".to_owned())
             }
@@ -306,6 +401,65 @@ impl Error {
             | Self::Output { .. }
             | Self::Signals { .. } => None,
         }
+    }
+}
+
+fn field(error: &FieldError) -> String {
+    format!("`{}`: {}", error.path, error.message)
+}
+
+fn controller_exit(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Unreachable { .. } | ClientError::Silent { .. } => Exit::Unreachable,
+        ClientError::Content(_) => Exit::InputOutput,
+        ClientError::Foreign { .. } | ClientError::Answer(_) | ClientError::Request(_) => {
+            Exit::Infrastructure
+        }
+        ClientError::Problem(problem) => match problem.kind {
+            ProblemKind::InvalidRequest
+            | ProblemKind::MethodNotAllowed
+            | ProblemKind::TooLarge
+            | ProblemKind::UnsupportedMediaType
+            | ProblemKind::RangeNotSatisfiable => Exit::Usage,
+            ProblemKind::Unauthenticated | ProblemKind::Forbidden => Exit::NotPermitted,
+            ProblemKind::NotFound => Exit::NoInput,
+            ProblemKind::Conflict => Exit::Refused,
+            ProblemKind::TooManyRequests | ProblemKind::Timeout | ProblemKind::Unavailable => {
+                Exit::Unreachable
+            }
+            ProblemKind::Internal | ProblemKind::Other => Exit::Infrastructure,
+        },
+    }
+}
+
+fn controller_hint(error: &ClientError) -> Option<String> {
+    match error {
+        ClientError::Unreachable { .. } => Some(
+            "`helix up` starts a controller on this machine; `--controller` or HELIX_CONTROLLER \
+             names another one"
+                .to_owned(),
+        ),
+        ClientError::Problem(problem) => match problem.kind {
+            ProblemKind::Unauthenticated => Some(
+                "put the token into HELIX_TOKEN, or into a file that `--token-file` names"
+                    .to_owned(),
+            ),
+            ProblemKind::Forbidden => {
+                Some("the controller's configuration says what a token may do".to_owned())
+            }
+            ProblemKind::Internal if !problem.request_id.is_empty() => Some(format!(
+                "the controller's log says more under the request {}",
+                problem.request_id
+            )),
+            _ => None,
+        },
+        ClientError::Foreign { .. } => {
+            Some("is this the address of a Helix controller of our version?".to_owned())
+        }
+        ClientError::Silent { .. }
+        | ClientError::Answer(_)
+        | ClientError::Request(_)
+        | ClientError::Content(_) => None,
     }
 }
 

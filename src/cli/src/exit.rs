@@ -12,7 +12,7 @@ pub(crate) enum Exit {
     /// 0: the work item passed, or the wish was fulfilled.
     Success,
     /// 1: the work item failed although its command exited with 0, because of
-    /// its test results.
+    /// its test results; or not all work items of a job passed.
     Failed,
     /// 2: `helix results` found no test, or something it was to read cannot be
     /// read, or its arguments make no sense.
@@ -50,16 +50,17 @@ pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0       the work item passed, or the wish was fulfilled
   1..255  the work item's command exited with this code
-  1       the command exited with 0, but tests failed; `helix results`: a test failed
+  1       the command exited with 0, but tests failed; `helix results`: a test failed;
+          `helix watch`: not every work item passed
   2       `helix results`: wrong arguments, no test found, or something cannot be read
   128+n   signal n ended the command
   64      wrong arguments, or the agent found the work item wrong
-  66      no such attempt, or no such file
-  69      the agent cannot be reached
+  66      no such attempt, job, work item or file
+  69      the agent or controller cannot be reached
   70      infrastructure failed: nothing was learned about the work item
   74      a file or standard output cannot be read or written
-  75      the agent refused the work item; standard error says why
-  77      the agent does not accept this client
+  75      the agent refused the work item, or something is in the way; standard error says what
+  77      the agent or controller does not accept this client
   124     the work item ran into its timeout
   126     the command could not be started
   130     cancelled or interrupted";

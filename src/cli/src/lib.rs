@@ -1,8 +1,8 @@
 //! `helix`, the command line of Helix for people.
 //!
-//! This room is a client of the agent's gRPC contract and nothing more: it owns
-//! the arguments, the connection with its reconnecting, and how events look to a
-//! person or to a program that reads `--json`. Only `helix up` starts an agent,
+//! This room is a client of the agent's gRPC contract and of the controller's REST API (`jobs`), and
+//! nothing more: it owns the arguments, the connection with its reconnecting, and how events look to
+//! a person or to a program that reads `--json`. Only `helix up` starts an agent,
 //! in this very process, for a machine where nothing is set up.
 //!
 //! Start reading at `arguments`, then `commands::run`, which uses everything
@@ -15,6 +15,7 @@ mod commands;
 mod demo;
 mod error;
 mod exit;
+mod jobs;
 mod json;
 mod payloads;
 mod queue;
@@ -28,10 +29,10 @@ mod work_item;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{ArgMatches, CommandFactory, Parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use helix_agent::LAUNCHER_SUBCOMMAND;
 
-use crate::arguments::{Arguments, ColorChoice, Command, OutputFormat};
+use crate::arguments::{Addressed, Arguments, ColorChoice, Command, OutputFormat};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::screen::Screen;
@@ -52,8 +53,11 @@ pub fn main() -> ExitCode {
     {
         return launch();
     }
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+    let parsed = Arguments::command()
+        .try_get_matches()
+        .and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?, matches)));
+    let (arguments, addressed) = match parsed {
+        Ok((arguments, matches)) => (arguments, Addressed::new(&matches)),
         Err(error) => {
             // Help and version are data and no error; clap knows which is which.
             let exit = if error.use_stderr() {
@@ -77,7 +81,7 @@ pub fn main() -> ExitCode {
         .build()
     {
         Ok(runtime) => {
-            let outcome = runtime.block_on(dispatch(arguments, &screen));
+            let outcome = runtime.block_on(dispatch(arguments, addressed, &screen));
             // A thread that is stuck in a write must not keep the program.
             runtime.shutdown_background();
             outcome
@@ -118,18 +122,35 @@ fn usage_exit() -> Exit {
     }
 }
 
-async fn dispatch(arguments: Arguments, screen: &Arc<Screen>) -> Result<Exit, Error> {
+async fn dispatch(
+    arguments: Arguments,
+    addressed: Addressed,
+    screen: &Arc<Screen>,
+) -> Result<Exit, Error> {
     let common = &arguments.common;
     match arguments.command {
         Command::Run(run) => commands::run::execute(common, *run, screen).await,
         Command::Attach(attach) => commands::attach::execute(common, attach, screen).await,
-        Command::Logs(logs) => commands::logs::execute(common, logs, screen).await,
-        Command::Cancel(cancel) => commands::cancel::execute(common, cancel, screen).await,
+        Command::Logs(logs) => commands::logs::execute(common, addressed, logs, screen).await,
+        Command::Cancel(cancel) => {
+            commands::cancel::execute(common, addressed, cancel, screen).await
+        }
+        Command::Submit(submit) => jobs::submit::execute(common, *submit, screen).await,
+        Command::Watch(watch) => jobs::watch::execute(common, watch, screen).await,
+        Command::Jobs(jobs) => jobs::list::execute(common, jobs, screen).await,
+        Command::Retry(retry) => jobs::retry::execute(common, retry, screen).await,
+        Command::Explain(explain) => jobs::explain::execute(common, explain, screen).await,
+        Command::Flaky(flaky) => jobs::flaky::execute(common, flaky, screen).await,
+        Command::Queues(queues) => jobs::queues::execute(common, queues, screen).await,
+        Command::Agents(agents) => jobs::agents::execute(common, agents, screen).await,
         Command::Ps(ps) => commands::ps::execute(common, ps, screen).await,
         Command::Capacity(capacity) => commands::capacity::execute(common, capacity, screen).await,
         Command::Drain(drain) => commands::drain::execute(common, drain, screen).await,
         Command::Up(up) => commands::up::execute(common, up, screen).await,
-        Command::Results(results) => results::execute(common, &results, screen),
+        Command::Results(results) => match &results.job {
+            Some(job) => jobs::results::execute(common, job, &results, screen).await,
+            None => results::execute(common, &results, screen),
+        },
         Command::Resume => commands::resume::execute(common, screen).await,
     }
 }

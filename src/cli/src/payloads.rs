@@ -321,7 +321,8 @@ fn text(path: &Path) -> Result<&str, PayloadError> {
     })
 }
 
-fn digest(path: &Path) -> io::Result<[u8; 32]> {
+/// The SHA-256 of a file.
+pub(crate) fn digest(path: &Path) -> io::Result<[u8; 32]> {
     let mut hasher = Sha256::new();
     let mut file = File::open(path)?;
     let mut buffer = vec![0; 128 << 10];

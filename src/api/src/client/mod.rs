@@ -26,7 +26,8 @@ use crate::submit::JobRequest;
 use crate::{
     Agent, AgentList, Attempt, AttemptList, CancelRequest, Cancelled, DrainRequest, Drained,
     Endpoint, EventPage, EventQuery, Explanation, FlakyList, FlakyQuery, ItemDetail, ItemPage,
-    ItemQuery, Job, JobPage, JobQuery, Queue, QueueList, QueueSettings, Resumed, RetryRequest, Submitted,
+    ItemQuery, Job, JobPage, JobQuery, Queue, QueueList, QueueSettings, Resumed, RetryRequest,
+    Submitted,
 };
 
 /// How a controller is reached.

@@ -3,8 +3,12 @@
 //! Only shapes and ranges are checked here. Files are opened and hosts are asked
 //! by whoever needs them.
 
+mod controller;
+mod fleet;
+mod jobs;
 pub(crate) mod payload;
 mod run;
+mod submit;
 pub(crate) mod values;
 
 use std::net::SocketAddr;
@@ -13,11 +17,24 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::controller::{Addressed, ControllerArguments, Partner};
+pub(crate) use self::fleet::{
+    AgentsArguments, AgentsCommand, QueuesArguments, QueuesCommand, SetQueueArguments,
+};
+pub(crate) use self::jobs::{
+    ExplainArguments, FlakyArguments, JobsArguments, RetryArguments, WatchArguments,
+};
 pub(crate) use self::run::RunArguments;
+pub(crate) use self::submit::SubmitArguments;
 use crate::exit::EXIT_CODES;
 use crate::results::arguments::ResultsArguments;
 
 /// Runs test work items on Helix agents and shows what became of them.
+///
+/// Some commands talk to one agent by its address (`run`, `attach`, `ps`, `capacity`, `drain`,
+/// `resume`), some to a controller, which has jobs, queues and many agents (`submit`, `watch`, `jobs`,
+/// `retry`, `explain`, `flaky`, `queues`, `agents`). `logs`, `cancel` and `results` know both; their
+/// help says how.
 #[derive(Debug, Parser)]
 #[command(
     name = "helix",
@@ -49,7 +66,9 @@ pub(crate) struct Common {
         help_heading = "Connection"
     )]
     pub(crate) agent: String,
-    /// Certificates (PEM) that the agent's certificate must lead to.
+    #[command(flatten)]
+    pub(crate) controller: ControllerArguments,
+    /// Certificates (PEM) that the certificate of the agent or controller must lead to.
     #[arg(
         long,
         global = true,
@@ -81,7 +100,7 @@ pub(crate) struct Common {
     /// Name expected in the agent's certificate, where it is not that of ADDR.
     #[arg(long, global = true, value_name = "NAME", help_heading = "Connection")]
     pub(crate) server_name: Option<String>,
-    /// How long to try to get back to an agent that fell silent.
+    /// How long to try to get back to an agent or controller that fell silent.
     #[arg(
         long,
         global = true,
@@ -145,8 +164,24 @@ pub(crate) enum Command {
     Attach(AttachArguments),
     /// Print what an attempt wrote.
     Logs(LogsArguments),
-    /// Ask an attempt to end.
+    /// Ask an attempt, a job or a work item of one to end.
     Cancel(CancelArguments),
+    /// Send a job to a controller.
+    Submit(Box<SubmitArguments>),
+    /// Watch jobs until they have ended.
+    Watch(WatchArguments),
+    /// List jobs.
+    Jobs(JobsArguments),
+    /// Run what did not pass again, as a new job.
+    Retry(RetryArguments),
+    /// Say why a work item does not run.
+    Explain(ExplainArguments),
+    /// List tests that passed only on a retry.
+    Flaky(FlakyArguments),
+    /// List, make and remove queues.
+    Queues(QueuesArguments),
+    /// List a controller's agents, drain and resume them.
+    Agents(AgentsArguments),
     /// List attempts.
     Ps(PsArguments),
     /// Show what an agent can take, and why not more.
@@ -179,40 +214,74 @@ pub(crate) struct AttachArguments {
 
 /// Print what an attempt wrote.
 ///
-/// Standard output goes to standard output and standard error to standard
-/// error. Without `--follow` it stops where the console ends now.
+/// With a job and a work item it asks the controller: for the last attempt, or the one of `--attempt`.
+/// With an attempt's id alone it asks an agent by its address.
+///
+/// Without `--follow` it stops where the log ends now. With it, it goes on until the attempt has
+/// ended; and, unless `--attempt` names one, through the attempts that follow, until the work item
+/// has. A controller keeps one log of both streams, which goes to standard output; from an agent,
+/// standard output goes to standard output and standard error to standard error.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  helix logs parser-tests-6f1c03d2a9b4.1 > console.txt
-  helix logs -f parser-tests-6f1c03d2a9b4.1")]
+  helix logs 019ab3c4-7d3e-7a31-9f5e-3c1d2b4a5e6f parser > console.txt
+  helix logs -f 019ab3c4-… parser
+  helix logs 019ab3c4-… parser --attempt 1
+  helix logs -f parser-tests-6f1c03d2a9b4.1                  an agent's attempt
+  helix logs --agent build-7 parser-tests-6f1c03d2a9b4.1")]
 pub(crate) struct LogsArguments {
-    /// The attempt, as `helix run` and `helix ps` name it.
+    /// The job, before a work item; or an agent's attempt, as `helix run` and `helix ps` name it.
+    #[arg(value_name = "JOB|ATTEMPT")]
     pub(crate) attempt: String,
+    /// The work item of the job, by name or id.
+    #[arg(value_name = "ITEM")]
+    pub(crate) item: Option<String>,
+    /// Which attempt of the work item, from 1, or its id [default: the last].
+    #[arg(
+        long = "attempt",
+        id = "number",
+        value_name = "NUMBER",
+        requires = "item"
+    )]
+    pub(crate) number: Option<String>,
     /// Go on until the attempt has ended.
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// Leave out this many bytes of the console.
+    /// Leave out this many bytes.
     #[arg(long, value_name = "OFFSET", default_value_t = 0)]
     pub(crate) from: u64,
 }
 
-/// Ask an attempt to end: SIGTERM, and SIGKILL after the grace.
+/// Ask an attempt, a job or a work item of one to end: SIGTERM, and SIGKILL after the grace.
 ///
-/// Comes back when the agent has noted the wish, not when the attempt has ended.
-/// A second cancel can shorten the grace, not lengthen it.
+/// A job, or a job and a work item, are the controller's: what waits ends at once. One name without
+/// `--job` is an agent's attempt, unless only a controller is named (`--controller` or
+/// HELIX_CONTROLLER): then it is a job.
+///
+/// Comes back when the wish is noted, not when all has ended. At an agent, a second cancel can shorten
+/// the grace, not lengthen it.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    group = clap::ArgGroup::new("target").required(true).args(["attempt", "job"]),
+    after_help = "\
 Examples:
-  helix cancel parser-tests-6f1c03d2a9b4.1
-  helix cancel parser-tests-6f1c03d2a9b4.1 --grace 0s --reason 'wrong branch'")]
+  helix cancel --job 019ab3c4-7d3e-7a31-9f5e-3c1d2b4a5e6f --reason 'wrong branch'
+  helix cancel 019ab3c4-… parser                             one work item
+  helix cancel parser-tests-6f1c03d2a9b4.1 --grace 0s        an agent's attempt")]
 pub(crate) struct CancelArguments {
-    /// The attempt, as `helix run` and `helix ps` name it.
-    pub(crate) attempt: String,
-    /// Time between asking and killing, up to 10m [default: the work item's own].
-    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    /// The job, before a work item; or an agent's attempt, as `helix run` and `helix ps` name it.
+    #[arg(value_name = "JOB|ATTEMPT")]
+    pub(crate) attempt: Option<String>,
+    /// The work item of the job, by name or id.
+    #[arg(value_name = "ITEM")]
+    pub(crate) item: Option<String>,
+    /// A whole job.
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["attempt", "item", "grace"])]
+    pub(crate) job: Option<String>,
+    /// Time between asking and killing, up to 10m; agents only [default: the work item's own].
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, conflicts_with = "item")]
     pub(crate) grace: Option<Duration>,
-    /// Why, for the agent's log.
+    /// Why, for others.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) reason: String,
 }

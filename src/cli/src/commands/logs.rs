@@ -5,13 +5,14 @@ use std::sync::Arc;
 use helix_proto::agent::v1::{AttemptEvent, ConsoleStream, attempt_event::Kind};
 
 use super::ps;
-use crate::arguments::{Common, LogsArguments, OutputFormat};
+use crate::arguments::{Addressed, Common, LogsArguments, OutputFormat, Partner};
 use crate::client::Connection;
 use crate::client::answer::Answer;
 use crate::client::cursor::Cursor;
 use crate::client::follow::{FollowError, Follower, Step};
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::jobs;
 use crate::json::EventLine;
 use crate::render::units;
 use crate::screen::{Reader, Screen};
@@ -28,9 +29,28 @@ enum Until {
 /// Prints the console and exits with success, whatever the work item did.
 pub(crate) async fn execute(
     common: &Common,
+    addressed: Addressed,
     arguments: LogsArguments,
     screen: &Arc<Screen>,
 ) -> Result<Exit, Error> {
+    match (&arguments.item, addressed.partner()) {
+        // A job and a work item are a controller's, unless an agent is named here and now.
+        (Some(_), Partner::Agent) if addressed.agent_is_meant() => return Err(Error::NotAtAnAgent),
+        (Some(item), _) => {
+            return jobs::logs::execute(common, &arguments, item, screen).await;
+        }
+        (None, Partner::Agent) => {}
+        (None, Partner::Controller) => {
+            return Err(Error::WhichItem {
+                job: arguments.attempt,
+            });
+        }
+        (None, Partner::Unclear) => {
+            return Err(Error::Unclear {
+                name: arguments.attempt,
+            });
+        }
+    }
     let connection = Connection::open(common).await?;
     let attempt_id = arguments.attempt;
     let until = match arguments.follow {

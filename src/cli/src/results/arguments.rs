@@ -15,6 +15,9 @@ use clap::{Args, ValueEnum};
 /// A test that stands in several files was run again: it counts once, passes
 /// if one run passed, and is then called flaky. Name the files in the order of
 /// the attempts. A file that is reached twice is read once.
+///
+/// With `--job` it reads no files but asks the controller what became of a job: each work item that
+/// did not pass or passed only on a retry, with its attempts and failed tests.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -24,11 +27,15 @@ Examples:
   go test -json ./... | helix results -        standard input
   helix results --format junit -o all.xml out  one file made of many
   helix results out --format json | jq -r 'select(.outcome == \"failed\") | .name'
+  helix results --job 019ab3c4-7d3e-7a31-9f5e-3c1d2b4a5e6f
+  helix results --job 019ab3c4-… --item parser
 
 Exit codes:
-  0       every test that counts passed, was skipped or was not to run
-  1       a test failed, or a file ends too early
-  2       wrong arguments, no test found, or something could not be read
+  0       every test that counts passed, was skipped or was not to run;
+          `--job`: every work item passed, at once or on a retry
+  1       a test failed, or a file ends too early; `--job`: a work item did not pass
+  2       wrong arguments, no test found, or something could not be read;
+          `--job`: it has not ended, and nothing has failed so far
   74      standard output or `--output` cannot be written")]
 pub(crate) struct ResultsArguments {
     /// Result files, directories, patterns, or `-` for standard input.
@@ -40,8 +47,14 @@ pub(crate) struct ResultsArguments {
     /// followed there.
     /// In a pattern `*` and `?` stay within a name, `**` crosses directories,
     /// and `[a-z]` and `{a,b}` choose; quote it, or the shell expands it.
-    #[arg(required = true, value_name = "FILE|DIR|PATTERN|-")]
+    #[arg(required_unless_present = "job", value_name = "FILE|DIR|PATTERN|-")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Ask the controller about this job instead of reading files.
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["paths", "format", "output", "separate", "slowest"])]
+    pub(crate) job: Option<String>,
+    /// Only this work item of the job, by name or id, with everything about it.
+    #[arg(long, value_name = "ITEM", requires = "job")]
+    pub(crate) item: Option<String>,
     /// What to write [default: human, or json with `--json`].
     #[arg(short, long, value_name = "FORMAT", value_enum)]
     pub(crate) format: Option<ResultFormat>,
