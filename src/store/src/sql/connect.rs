@@ -145,6 +145,8 @@ impl Target {
             .statement_cache_capacity(PREPARED)
             // A page cache of 64 MiB: a large submission need not spill while it is written.
             .pragma("cache_size", "-65536")
+            // A log that a large submission made long is cut when it has been put in place.
+            .pragma("journal_size_limit", "67108864")
             .disable_statement_logging();
         let reading = connect
             .clone()

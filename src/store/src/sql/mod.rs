@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use helix_model::ids::{AttemptId, JobId, QueueName, WorkItemId};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 pub use backup::backup;
 
@@ -107,7 +107,7 @@ struct SqlStore {
     writer: Writer,
     changes: broadcast::Sender<Change>,
     /// Tasks that watch the database end when it is gone.
-    _alive: Arc<()>,
+    _watched: watch::Sender<()>,
 }
 
 impl SqlStore {
@@ -118,11 +118,10 @@ impl SqlStore {
         first.close().await;
         migrated.map_err(Failure::into_answer)?;
         let changes = broadcast::Sender::new(HINTS);
-        let alive = Arc::new(());
+        let (watched, end) = watch::channel(());
         let listen = options.hints == Hints::Listen;
         let sender = changes.clone();
-        let watched = Arc::downgrade(&alive);
-        notify::start(&target, watched, sender, listen, options.ask_every).await;
+        notify::start(&target, end, sender, listen, options.ask_every).await;
         let writers = match &*target {
             Target::Sqlite { .. } => 1,
             Target::Postgres { .. } => usize::try_from(options.writers).unwrap_or(1),
@@ -131,7 +130,7 @@ impl SqlStore {
             writer: Writer::start(&target, writers, &changes),
             target,
             changes,
-            _alive: alive,
+            _watched: watched,
         })
     }
 }

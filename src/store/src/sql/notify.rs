@@ -3,13 +3,14 @@
 //! A transaction that changes something notifies with it, and one task listens. Where the database
 //! refuses to listen, or is not to, a task asks every so often whether anything changed at all.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use helix_model::ids::{JobId, QueueName};
+use sqlx::PgPool;
 use sqlx::postgres::PgListener;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use super::connect::Target;
 use super::failure::Failure;
@@ -62,10 +63,10 @@ fn change(line: &str) -> Change {
     known.unwrap_or(Change::Everything)
 }
 
-/// Starts to listen, or to ask, for as long as there is a store.
+/// Starts to listen, or to ask, until the sender of `end` is gone.
 pub(super) async fn start(
     target: &Arc<Target>,
-    alive: Weak<()>,
+    end: watch::Receiver<()>,
     changes: broadcast::Sender<Change>,
     listen: bool,
     interval: Duration,
@@ -76,63 +77,69 @@ pub(super) async fn start(
     else {
         return;
     };
-    let listener = if listen {
+    if listen {
         match listener(readers).await {
-            Ok(listener) => Some(listener),
+            Ok(listener) => {
+                notifies.store(true, Ordering::Relaxed);
+                let follow = follow(listener, readers.clone(), changes);
+                tokio::spawn(until(end, follow));
+                return;
+            }
             Err(error) => {
                 tracing::warn!(%error, "the database does not notify, so it is asked for changes");
-                None
             }
         }
-    } else {
-        None
-    };
-    match listener {
-        Some(listener) => {
-            notifies.store(true, Ordering::Relaxed);
-            tokio::spawn(follow(listener, alive, changes));
-        }
-        None => {
-            tokio::spawn(ask(Arc::clone(target), alive, changes, interval));
-        }
+    }
+    tokio::spawn(until(end, ask(Arc::clone(target), changes, interval)));
+}
+
+/// Does the work until the sender is gone.
+async fn until(mut end: watch::Receiver<()>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        _ = end.changed() => {}
+        () = work => {}
     }
 }
 
-async fn listener(readers: &sqlx::PgPool) -> Result<PgListener, sqlx::Error> {
+async fn listener(readers: &PgPool) -> Result<PgListener, sqlx::Error> {
     let mut listener = PgListener::connect_with(readers).await?;
     listener.listen(CHANNEL).await?;
     Ok(listener)
 }
 
-async fn follow(mut listener: PgListener, alive: Weak<()>, changes: broadcast::Sender<Change>) {
-    while alive.strong_count() > 0 {
-        let heard = tokio::time::timeout(RECONNECT, listener.try_recv()).await;
-        match heard {
-            Ok(Ok(Some(notification))) => {
+async fn follow(first: PgListener, readers: PgPool, changes: broadcast::Sender<Change>) {
+    let mut listener = first;
+    loop {
+        match listener.try_recv().await {
+            Ok(Some(notification)) => {
                 for line in notification.payload().lines() {
                     // Nobody need be listening.
                     let _ = changes.send(change(line));
                 }
+                continue;
             }
-            // The connection was lost, and what was said meanwhile.
-            Ok(Ok(None)) => drop(changes.send(Change::Everything)),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the database cannot be listened to");
-                tokio::time::sleep(RECONNECT).await;
-            }
-            Err(_) => {}
+            Ok(None) => tracing::debug!("the database is listened to anew"),
+            Err(error) => tracing::warn!(%error, "the database cannot be listened to"),
         }
+        listener = listen_again(&readers).await;
+        // What was said while nobody listened is not known.
+        let _ = changes.send(Change::Everything);
     }
 }
 
-async fn ask(
-    target: Arc<Target>,
-    alive: Weak<()>,
-    changes: broadcast::Sender<Change>,
-    interval: Duration,
-) {
+async fn listen_again(readers: &PgPool) -> PgListener {
+    loop {
+        match listener(readers).await {
+            Ok(listener) => return listener,
+            Err(error) => tracing::debug!(%error, "the database cannot be listened to yet"),
+        }
+        tokio::time::sleep(RECONNECT).await;
+    }
+}
+
+async fn ask(target: Arc<Target>, changes: broadcast::Sender<Change>, interval: Duration) {
     let mut last = None;
-    while alive.strong_count() > 0 {
+    loop {
         tokio::time::sleep(interval).await;
         match picture(&target).await {
             Ok(now) => {
