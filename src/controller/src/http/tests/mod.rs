@@ -1,0 +1,1 @@
+//! The real router over the store in memory.
