@@ -26,6 +26,11 @@ pub use dial::{dial, endpoint};
 pub use serve::{Incoming, serve};
 pub use tunnel::{CHUNKS_IN_FLIGHT, MAX_CHUNK_BYTES, Tunnel, TunnelHandle, outgoing};
 
+/// Window for each call of the server that carries tunnels, for `initial_stream_window_size`, in
+/// bytes: enough for one tunnel to run at full speed over a long line. The window of the whole
+/// connection must not be less.
+pub const CARRIER_WINDOW_BYTES: u32 = 4 << 20;
+
 /// Largest frame of the inner HTTP/2 connection in bytes, for `max_frame_size`: with its header,
 /// it is one chunk.
 pub const FRAME_BYTES: u32 = 63 << 10;

@@ -24,8 +24,8 @@ const CONNECTS_WITHIN: Duration = Duration::from_secs(10);
 /// A controller that is gone without a word is noticed within the sum of both.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Enough for the output of many work items to come through one tunnel at full speed.
-const WINDOW_BYTES: u32 = 16 << 20;
+/// For what controllers send, which is little. What the agent sends goes by the controller's window.
+const WINDOW_BYTES: u32 = 1 << 20;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]

@@ -83,6 +83,25 @@ async fn half_that_is_shut_down_leaves_the_other_half() {
     assert_eq!(late.kind(), ErrorKind::BrokenPipe);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_nobody_reads_stop_the_writer() {
+    let (mut called, mut caller) = tunnels().await;
+    let chunk = [9; 10_000];
+    let mut written = 0;
+    let pause = std::time::Duration::from_millis(500);
+    while let Ok(written_now) = tokio::time::timeout(pause, caller.write(&chunk)).await {
+        written += written_now.unwrap();
+        assert!(written < 4 << 20, "nothing stops it");
+    }
+    // Nothing was lost by giving up the last write.
+    caller.shutdown().await.unwrap();
+    let mut read = Vec::new();
+    soon("the end", called.read_to_end(&mut read))
+        .await
+        .unwrap();
+    assert_eq!(read.len(), written);
+}
+
 #[tokio::test]
 async fn error_of_the_stream_is_told_once_and_then_it_is_over() {
     let (sender, _chunks) = outgoing();
