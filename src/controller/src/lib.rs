@@ -20,6 +20,8 @@ mod link;
 mod log;
 mod metrics;
 mod scheduler;
+#[cfg(test)]
+mod simulation;
 mod storage;
 mod tasks;
 mod world;

@@ -442,6 +442,3 @@ fn details(reason: &str) -> ErrorDetails {
     details.set_error_info(reason, DOMAIN, metadata);
     details
 }
-
-#[cfg(test)]
-mod tests;

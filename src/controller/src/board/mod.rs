@@ -169,6 +169,3 @@ impl Board {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -233,6 +233,3 @@ impl Config {
         self.store.url.clone().unwrap_or_else(default)
     }
 }
-
-#[cfg(test)]
-mod tests;

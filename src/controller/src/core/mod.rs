@@ -23,7 +23,7 @@ use helix_store::{AgentName, AgentOrigin, Cancelled, Change, ControllerId, Store
 use prost::Message;
 use tokio::sync::broadcast;
 
-pub(crate) use explain::{AgentAnswer, Explanation, Prospect};
+pub(crate) use explain::Prospect;
 use shared::Shared;
 pub(crate) use submission::{PAYLOAD_SCHEME, Submission, SubmittedItem, demand};
 

@@ -31,6 +31,3 @@ pub(crate) enum LogError {
     #[error("use the file of a log that is being written")]
     File(#[from] std::io::Error),
 }
-
-#[cfg(test)]
-mod tests;
