@@ -24,11 +24,13 @@ impl State {
         let Some(lane) = self.lanes.get_mut(&lane_id) else {
             return Ok(Vec::new());
         };
+        let mut due = Vec::new();
         while let Some((until, ..)) = lane.delayed.first()
             && *until <= now
-            && let Some((_, position, item)) = lane.delayed.pop_first()
+            && let Some((until, position, item)) = lane.delayed.pop_first()
         {
-            lane.ready.insert(position, item);
+            lane.ready.insert(position, item.clone());
+            due.push((until, position, item));
         }
         let items = &self.items;
         let may_go = |item| {
@@ -45,6 +47,11 @@ impl State {
         let mut fresh = BTreeSet::new();
         for (.., attempt) in &chosen {
             if self.attempts.contains_key(attempt) || !fresh.insert(attempt) {
+                // Nothing is changed by a call that is refused.
+                for (until, position, item) in due {
+                    lane.ready.remove(&position);
+                    lane.delayed.insert((until, position, item));
+                }
                 return Err(StoreError::Invalid(format!(
                     "a new attempt with the id `{attempt}`, which another has"
                 )));
