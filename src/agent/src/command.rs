@@ -281,15 +281,16 @@ async fn reload(agent: &mut Agent, file: &Path) {
             log_changes(&changes, "configuration changed");
             tracing::info!(changes = changes.len(), "configuration is in force");
         }
-        Err(why) => tracing::error!(why, "configuration stays as it was, whole"),
+        Err(why) => tracing::error!("configuration stays as it was, whole: {why}"),
     }
     // Also after a refusal: the agent goes on.
     service_manager::tell(&[NotifyState::Ready]);
 }
 
+/// One line for each key, that says all: whoever reloads looks at the journal, which shows no fields.
 fn log_changes(changes: &[Change], what: &'static str) {
     for Change { key, before, after } in changes {
-        tracing::info!(key, before, after, "{what}");
+        tracing::info!(key, before, after, "{what}: `{key}` from {before} to {after}");
     }
 }
 

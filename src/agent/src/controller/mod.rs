@@ -9,8 +9,6 @@
 mod announce;
 mod connection;
 mod link;
-#[cfg(test)]
-mod tests;
 mod tunnel;
 
 pub(crate) use connection::{ConnectError, Connection, words};

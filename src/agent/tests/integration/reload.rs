@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tonic::Streaming;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use crate::agent::{Agent, eventually, shell, write_config};
+use crate::agent::{Agent, LONG, eventually, shell, write_config};
 use crate::certificates::Authority;
 use crate::controller::Controller;
 
@@ -302,7 +302,8 @@ async fn controller_can_come_and_go() {
     reload(&agent, "slots = 2\n", &controller.config(""), IN_FORCE, 2).await;
     assert!(!tunnel.has_ended());
     reload(&agent, "", "", IN_FORCE, 3).await;
-    tunnel.ended().await;
+    let ended = tokio::time::timeout(LONG, tunnel.ended()).await;
+    ended.expect("what is called no longer hears of it");
     let mut other = Controller::start().await;
     reload(&agent, "", &other.config(""), IN_FORCE, 4).await;
     other.tunnel().await;
