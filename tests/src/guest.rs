@@ -53,6 +53,15 @@ pub struct Ran {
     pub output: String,
 }
 
+/// What a reboot of the machine does.
+#[derive(Debug, Clone, Copy)]
+enum Reboot {
+    /// It ends the machine.
+    Ends,
+    /// It starts the machine anew.
+    GoesOn,
+}
+
 /// Why a start brought nothing back.
 enum Failure {
     /// The kernel gave up, as the emulation has it do once in a while.
@@ -80,9 +89,24 @@ impl Guest {
     /// nothing back.
     #[must_use]
     pub fn run(&self, files: &[&Path], line: &str) -> Ran {
-        let first = self.start(files, line);
+        self.run_with(Reboot::Ends, files, line)
+    }
+
+    /// The same, but the machine may reboot: its root disk keeps what was written, and the line runs
+    /// again from its beginning. It is over when the line ends.
+    ///
+    /// # Panics
+    ///
+    /// As above.
+    #[must_use]
+    pub fn run_through_reboots(&self, files: &[&Path], line: &str) -> Ran {
+        self.run_with(Reboot::GoesOn, files, line)
+    }
+
+    fn run_with(&self, reboot: Reboot, files: &[&Path], line: &str) -> Ran {
+        let first = self.start(reboot, files, line);
         let second = match first {
-            Err(Failure::Panic(_)) => self.start(files, line),
+            Err(Failure::Panic(_)) => self.start(reboot, files, line),
             first => first,
         };
         match second {
@@ -91,7 +115,7 @@ impl Guest {
         }
     }
 
-    fn start(&self, files: &[&Path], line: &str) -> Result<Ran, Failure> {
+    fn start(&self, reboot: Reboot, files: &[&Path], line: &str) -> Result<Ran, Failure> {
         let disks = TempDir::new().expect("a directory is made");
         let at = |name: &str| disks.path().join(name);
         write_programs(&at("programs"), files, line);
@@ -99,9 +123,11 @@ impl Guest {
             let disk = std::fs::File::create(at(name)).expect("a disk is made");
             disk.set_len(size).expect("a disk has a size");
         }
-        let mut machine = Machine(self.command(disks.path()).spawn().unwrap_or_else(|error| {
-            panic!("`{EMULATOR}` does not start: {error}");
-        }));
+        let mut machine = Machine(self.command(reboot, disks.path()).spawn().unwrap_or_else(
+            |error| {
+                panic!("`{EMULATOR}` does not start: {error}");
+            },
+        ));
         let status = machine.wait();
         match read_result(&at("result")) {
             Some(ran) => Ok(ran),
@@ -109,18 +135,23 @@ impl Guest {
         }
     }
 
-    fn command(&self, disks: &Path) -> Command {
+    fn command(&self, reboot: Reboot, disks: &Path) -> Command {
         let mut command = Command::new(EMULATOR);
         command
             .args(["-accel", "tcg,thread=multi", "-cpu", "max"])
             .args(["-m", "1024", "-smp", "2", "-nic", "none"])
-            .args(["-display", "none", "-nodefaults", "-no-reboot"])
+            .args(["-display", "none", "-nodefaults"])
+            // A panic of the kernel is one too.
+            .args(match reboot {
+                Reboot::Ends => &["-no-reboot"][..],
+                Reboot::GoesOn => &[],
+            })
             .args(["-device", "virtio-rng-pci"])
             .arg("-kernel")
             .arg(self.directory.join("kernel"))
             .arg("-initrd")
             .arg(self.directory.join("initrd"))
-            // A panic ends the machine at once.
+            // A panic reboots at once.
             .args(["-append", "root=/dev/vda rw console=ttyS0 quiet panic=-1"])
             .arg("-serial")
             .arg(format!("file:{}", path(&disks.join("console"))));

@@ -15,7 +15,13 @@ pub const PACKAGES: [&str; 2] = ["helix-agent", "helix-cli"];
 pub const NEXT: &str = "99.0";
 
 /// What `packaging/build` takes programs of.
-const PROGRAMS: &[&str] = &["helix", "helix-agent", "helix-launcher", "helix-xtask"];
+const PROGRAMS: &[&str] = &[
+    "helix",
+    "helix-agent",
+    "helix-controller",
+    "helix-launcher",
+    "helix-xtask",
+];
 
 /// The packages of one version.
 #[derive(Debug)]

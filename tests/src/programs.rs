@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 const PROGRAMS: &[(&str, &str)] = &[
     ("helix", "helix-cli"),
     ("helix-agent", "helix-agent"),
+    ("helix-controller", "helix-controller"),
     ("helix-launcher", "helix-exec"),
     ("helix-xtask", "helix-xtask"),
 ];

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use helix_telemetry::{LogFormat, LogTarget};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -92,6 +92,12 @@ impl ConfigSource {
             Exit::Configuration
         })
     }
+}
+
+/// The command line, for those who describe it elsewhere: manual pages, completions.
+#[must_use]
+pub fn command_line() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs the program with the arguments of the process.

@@ -26,7 +26,7 @@ mod storage;
 mod tasks;
 mod world;
 
-pub use command::main;
+pub use command::{command_line, main};
 pub use config::{Config, ConfigProblems};
 pub use controller::{Running, StartError, start};
 

@@ -33,11 +33,15 @@ struct Program {
     command: clap::Command,
 }
 
-fn programs() -> [Program; 2] {
+fn programs() -> [Program; 3] {
     [
         Program {
             section: "8",
             command: helix_agent::command_line(),
+        },
+        Program {
+            section: "8",
+            command: helix_controller::command_line(),
         },
         Program {
             section: "1",
@@ -53,11 +57,18 @@ struct Example {
     see_also: &'static [&'static str],
 }
 
-const EXAMPLES: [Example; 1] = [Example {
-    file: "agent.toml",
-    about: "configuration of the Helix worker agent",
-    see_also: &["helix-agent(8)", "helix-launcher(8)"],
-}];
+const EXAMPLES: [Example; 2] = [
+    Example {
+        file: "agent.toml",
+        about: "configuration of the Helix worker agent",
+        see_also: &["helix-agent(8)", "helix-launcher(8)"],
+    },
+    Example {
+        file: "controller.toml",
+        about: "configuration of the Helix controller",
+        see_also: &["helix-controller(8)"],
+    },
+];
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
