@@ -1,5 +1,7 @@
 //! What differs between the databases. All else is said in words that both understand.
 
+use super::session::placeholders;
+
 /// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -61,6 +63,15 @@ impl Dialect {
     /// At the end of a query: keeps others from changing what it found.
     pub(super) fn lock_shared(self, query: &str) -> String {
         self.with_suffix(query, " FOR SHARE")
+    }
+
+    /// The places for the values of one row among many, from the first one on, in brackets.
+    pub(super) fn row_of_places(self, first: usize, count: usize) -> String {
+        match self {
+            // SQLite looks named places up one by one, which takes long where there are thousands.
+            Self::Sqlite => format!("({})", vec!["?"; count].join(", ")),
+            Self::Postgres => placeholders(first, count),
+        }
     }
 
     fn with_suffix(self, query: &str, suffix: &str) -> String {

@@ -13,7 +13,7 @@ use super::failure::Failure;
 use crate::Change;
 
 /// How many rows are inserted by one statement: few sizes, so that few statements are prepared.
-const CHUNKS: [usize; 4] = [512, 64, 8, 1];
+const CHUNKS: [usize; 3] = [128, 16, 1];
 
 /// A value in a statement. What may be absent has its kind all the same, as some databases ask.
 #[derive(Debug, Clone)]
@@ -183,8 +183,9 @@ impl<'c> Session<'c> {
             if left < size {
                 continue;
             }
+            let dialect = self.dialect();
             let rows: Vec<_> = (0..size)
-                .map(|row| placeholders(row * columns + 1, columns))
+                .map(|row| dialect.row_of_places(row * columns + 1, columns))
                 .collect();
             let sql: std::sync::Arc<str> =
                 format!("INSERT INTO {into} VALUES {}", rows.join(", ")).into();
