@@ -11,6 +11,9 @@ use crate::programs::program;
 /// What is installed on a test machine.
 pub const PACKAGES: [&str; 2] = ["helix-agent", "helix-cli"];
 
+/// All that there are.
+pub const ALL: [&str; 3] = ["helix-agent", "helix-controller", "helix-cli"];
+
 /// The version that follows that of this tree.
 pub const NEXT: &str = "99.0";
 

@@ -11,6 +11,7 @@ use helix_tests::packages::PACKAGES;
 
 const AGENT: &str = "helix-agent.service";
 const LAUNCHER: &str = "helix-launcher.service";
+const CONTROLLER: &str = "helix-controller.service";
 
 /// What no package has a say in: other file systems, and what the service manager, its journal, the
 /// package manager and the user database keep of the past.
@@ -375,13 +376,13 @@ async fn packages_go_into_a_root_in_which_nothing_runs() {
     for (order, what) in [
         ("install", current.as_str()),
         ("install", "/packages/helix-*_99.0_*.deb"),
-        ("purge", "helix-agent helix-cli"),
+        ("purge", "helix-agent helix-controller helix-cli"),
     ] {
         let line = format!("chroot /root/tree sh -c 'dpkg --{order} {what}'");
         machine.container.run(&["sh", "-c", &line]).await.good();
         let users = ["grep", "-c", "^helix-", "/root/tree/etc/passwd"];
         let users = machine.container.run(&users).await;
-        let expected = if order == "purge" { "0" } else { "9" };
+        let expected = if order == "purge" { "0" } else { "10" };
         assert_eq!(users.output.trim(), expected, "{order} {what}");
     }
     for gone in ["etc/helix", "var/lib/helix", "usr/bin/helix-agent"] {
@@ -539,4 +540,60 @@ async fn tasks_that_need_root_are_open_to_the_agent_and_closed_to_items() {
         .await
         .good();
     assert_ne!(as_agent(task).await.exit_code, Some(0));
+}
+
+/// What the controller says about its health, as far as a shell can ask.
+async fn health_of_controller(machine: &Machine) -> String {
+    let line = "exec 3<>/dev/tcp/127.0.0.1/7410; \
+                printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3; head -n 1 <&3";
+    let ran = machine.container.run(&["bash", "-c", line]).await;
+    ran.output
+}
+
+#[tokio::test]
+async fn controller_is_installed_upgraded_and_removed_by_the_same_rules() {
+    let Some(machine) = Machine::bare().await else {
+        return;
+    };
+    let before = inventory(&machine).await;
+    let ran = machine.install_current(&["helix-controller"]).await.good();
+    assert!(
+        ran.contains("systemctl enable --now helix-controller"),
+        "{ran}"
+    );
+    nothing_of_helix_runs(&machine).await;
+    machine.systemctl(&["enable", "--now", CONTROLLER]).await;
+    let health = health_of_controller(&machine).await;
+    assert!(health.contains("200"), "{health}");
+    let pid = machine.property(CONTROLLER, "MainPID").await;
+    machine.upgrade(&["helix-controller"]).await.good();
+    let upgraded = machine.property(CONTROLLER, "MainPID").await;
+    assert_ne!(upgraded, pid);
+    let health = health_of_controller(&machine).await;
+    assert!(health.contains("200"), "{health}");
+    // One whose configuration went bad runs on.
+    machine
+        .container
+        .write("/etc/helix/controller.toml", "[http]\nport = 1\n")
+        .await;
+    let ran = machine.install_current(&["helix-controller"]).await;
+    assert_eq!(ran.exit_code, Some(0), "{ran:?}");
+    assert!(ran.errors.contains("controller.toml:2:1"), "{ran:?}");
+    assert_eq!(machine.property(CONTROLLER, "MainPID").await, upgraded);
+    // The agent beside it comes and goes without touching it.
+    machine.install_current(&PACKAGES).await.good();
+    machine.configure("").await;
+    machine.enable().await;
+    assert!(machine.run_item("true").await.status.success());
+    let purge = ["--purge", "helix-agent", "helix-cli"];
+    machine.dpkg(&purge).await.good();
+    assert_eq!(machine.property(CONTROLLER, "MainPID").await, upgraded);
+    assert!(machine.has_file("/var/lib/helix/controller").await);
+    machine.dpkg(&["--purge", "helix-controller"]).await.good();
+    nothing_of_helix_runs(&machine).await;
+    let after = inventory(&machine).await;
+    let more: Vec<_> = after.difference(&before).collect();
+    let less: Vec<_> = before.difference(&after).collect();
+    assert_eq!((more, less), (Vec::new(), Vec::new()));
+    assert_eq!(machine.failed_units().await, "");
 }

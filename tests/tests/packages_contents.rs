@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use helix_tests::packages::{self, PACKAGES};
+use helix_tests::packages::{self, ALL};
 use helix_tests::programs::program;
 use helix_tests::tools::skipped;
 use tempfile::TempDir;
@@ -82,7 +82,7 @@ fn same_tree_makes_the_same_bytes() {
         .expect("the script starts");
     good(&build);
     let [first, second] = outputs.each_ref().map(|output| files(output.path()));
-    assert!(first.len() >= 5, "{:?}", first.keys());
+    assert_eq!(first.len(), 2 * ALL.len() + 1, "{:?}", first.keys());
     let different: Vec<_> = first
         .iter()
         .filter(|(name, bytes)| second.get(*name) != Some(bytes))
@@ -99,7 +99,7 @@ fn lintian_and_rpmlint_have_nothing_to_say() {
         return;
     }
     let packages = packages::current();
-    for name in PACKAGES {
+    for name in ALL {
         let lintian = Command::new("lintian")
             .args(["--allow-root", "--fail-on", "error,warning,info"])
             .arg(packages.directory().join(packages.deb(name)))
@@ -125,6 +125,7 @@ fn packages_hold_pages_and_completions_of_every_program() {
     }
     for (package, programs, section) in [
         ("helix-agent", &["helix-agent", "helix-launcher"][..], "8"),
+        ("helix-controller", &["helix-controller"], "8"),
         ("helix-cli", &["helix"], "1"),
     ] {
         let (_directory, tree) = unpacked(package);
@@ -178,6 +179,36 @@ fn packages_hold_pages_and_completions_of_every_program() {
     assert!(
         tree.join("usr/share/man/man5/helix-agent.toml.5.gz")
             .exists()
+    );
+}
+
+#[test]
+fn controllers_example_is_valid_and_means_what_an_empty_file_means() {
+    let example = root().join("packaging/controller.toml");
+    let text = fs::read_to_string(&example).expect("a text");
+    let directory = TempDir::new().expect("a directory");
+    // Without the sign of a comment, each key that can be used as it is.
+    let bare: String = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') && !rest.is_empty() => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let uncommented = directory.path().join("controller.toml");
+    fs::write(&uncommented, bare).expect("written");
+    for path in [&example, &uncommented] {
+        let validate = Command::new(program("helix-controller"))
+            .args(["validate", "--config"])
+            .arg(path)
+            .output()
+            .expect("the controller");
+        good(&validate);
+    }
+    // Nothing in it is in force before somebody wants it so.
+    assert!(
+        text.lines()
+            .all(|line| line.is_empty() || line.starts_with('#'))
     );
 }
 

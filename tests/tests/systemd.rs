@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use helix_tests::eventually;
 use helix_tests::machine::{GATE, Machine};
 
-const UNITS: [&str; 6] = [
+const UNITS: [&str; 7] = [
     "helix-agent.service",
     "helix-launcher.socket",
     "helix-launcher.service",
     "helix-items.service",
     "helix.slice",
     "helix-root@test.service",
+    "helix-controller.service",
 ];
 
 /// Written past the harness, as it is of interest also when all is well.
@@ -25,6 +26,7 @@ async fn units_are_without_mistakes_and_closed_as_far_as_their_work_allows() {
     let Some(machine) = Machine::install("").await else {
         return;
     };
+    machine.install_current(&["helix-controller"]).await.good();
     let verify = [
         "systemd-analyze",
         "verify",
@@ -35,7 +37,11 @@ async fn units_are_without_mistakes_and_closed_as_far_as_their_work_allows() {
     assert_eq!(ran.errors, "");
     ran.good();
     // In tenths, of 10.
-    for (unit, most) in [("helix-agent.service", 19), ("helix-launcher.service", 84)] {
+    for (unit, most) in [
+        ("helix-agent.service", 19),
+        ("helix-controller.service", 19),
+        ("helix-launcher.service", 84),
+    ] {
         let path = format!("/usr/lib/systemd/system/{unit}");
         let threshold = format!("--threshold={most}");
         let security = [
