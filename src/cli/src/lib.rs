@@ -18,7 +18,6 @@ mod exit;
 mod jobs;
 mod json;
 mod payloads;
-mod queue;
 mod render;
 mod results;
 mod screen;

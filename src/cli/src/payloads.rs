@@ -182,16 +182,11 @@ impl Payloads {
     }
 }
 
-/// A payload of the archive at `path`, an absolute path. Reads all of it.
-pub(crate) fn of_archive(path: &Path) -> Result<wire::Payload, PayloadError> {
-    let sha256 = digest(path).map_err(|source| PayloadError::Read {
+/// The digest (SHA-256) of a file. Reads all of it.
+pub(crate) fn digest_of(path: &Path) -> Result<[u8; 32], PayloadError> {
+    digest(path).map_err(|source| PayloadError::Read {
         path: path.to_owned(),
         source,
-    })?;
-    Ok(wire::Payload {
-        source: Some(payload::Source::Url(file_url(path))),
-        destination: String::new(),
-        sha256: sha256.to_vec(),
     })
 }
 

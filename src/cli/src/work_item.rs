@@ -14,7 +14,6 @@ use crate::arguments::values::Environment;
 use crate::client::{Address, to_wire};
 use crate::error::{Error, VariableError};
 use crate::payloads::Payloads;
-use crate::queue::Numbers;
 use crate::render::text;
 
 /// A work item without the numbers that change from attempt to attempt.
@@ -113,8 +112,30 @@ impl Template {
     }
 }
 
+/// The numbers that change from attempt to attempt of one work item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    /// Attempts so far and this one; makes the attempt's id.
+    pub(crate) attempt: u32,
+    /// Which delivery it is.
+    pub(crate) delivery: u32,
+    /// Retries that earlier attempts used.
+    pub(crate) retries_used: u32,
+}
+
+impl Numbers {
+    /// Of the first attempt.
+    pub(crate) fn first() -> Self {
+        Self {
+            attempt: 1,
+            delivery: 1,
+            retries_used: 0,
+        }
+    }
+}
+
 /// `work_item` with the numbers of one attempt, from which its id is made.
-pub(crate) fn numbered(work_item: &WorkItem, numbers: Numbers) -> WorkItem {
+fn numbered(work_item: &WorkItem, numbers: Numbers) -> WorkItem {
     let mut work_item = work_item.clone();
     work_item.attempt_id = format!("{}.{}", work_item.work_item_id, numbers.attempt);
     if let Some(delivery) = &mut work_item.delivery {

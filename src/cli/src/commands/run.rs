@@ -16,12 +16,11 @@ use crate::client::{Backoff, Client, Connection, to_wire};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::json::Notice;
-use crate::queue::Numbers;
 use crate::render::{text, units};
 use crate::screen::Screen;
 use crate::signals::Interrupts;
 use crate::summary::{End, Summary};
-use crate::work_item::Template;
+use crate::work_item::{Numbers, Template};
 
 /// Cancel, kill, leave.
 const PATIENCE: u32 = 3;

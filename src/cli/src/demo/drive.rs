@@ -1,336 +1,226 @@
-//! The loop between the queue and the agent.
-//!
-//! Every attempt is followed by a task of its own; this loop alone knows the
-//! queue, the records and the board.
+//! Sends the suites to the controller as one job, and shows what becomes of it.
 
-use std::time::Instant;
+use std::collections::HashMap;
 
-use helix_proto::agent::v1::{
-    AttemptEvent, CancelRequest, ConsoleStream, GetCapacityRequest, attempt_event::Kind,
-};
+use helix_api::client::{Client, Content, Until};
+use helix_api::submit::JobRequest;
+use helix_api::{Attempt, Item as ItemView, ItemQuery, ItemState, JobEvent, JobEventKind};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
+use super::QUEUE;
 use super::board::Board;
 use super::report::{self, Record};
 use super::suites::{Expected, Item};
-use crate::arguments::{Common, OutputFormat};
-use crate::client::follow::{FollowError, Follower, Step};
-use crate::client::{Connection, failed, to_wire};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::json::EventLine;
-use crate::queue::{Queue, Settlement, Ticket, Transition, Turn};
-use crate::render::{event, text, units, verdict};
+use crate::render::{text, units};
 use crate::signals::Interrupts;
-use crate::summary::{End, Summary};
-use crate::work_item::numbered;
 
 /// Cancel everything, then leave at once.
 const PATIENCE: u32 = 2;
-/// Events on their way to the board; who sends waits when it is full.
-const EVENTS: usize = 256;
+/// Lines of output on their way to the board; what is too much is left out.
+const LINES: usize = 256;
 
-/// Takes the items of a queue through an agent.
+/// Takes the suites through a controller.
 pub(super) struct Driver<'a> {
-    common: &'a Common,
-    connection: &'a Connection,
+    client: &'a Client,
+    board: Board,
     items: Vec<Item>,
     records: Vec<Record>,
-    board: Board,
-    queue: Queue<usize>,
-    attempts: JoinSet<Ended>,
-    events: (mpsc::Sender<Seen>, mpsc::Receiver<Seen>),
-    /// Attempts that were offered and have not ended, to be cancelled.
-    offered: Vec<(usize, String)>,
+    job: String,
+    /// Places in `items` by the controller's ids.
+    places: HashMap<String, usize>,
+    readers: JoinSet<()>,
+    lines: (mpsc::Sender<Line>, mpsc::Receiver<Line>),
 }
 
-/// An event of an item's attempt.
-struct Seen {
+/// The last line that an item has written.
+struct Line {
     at: usize,
-    delivery: u32,
-    attempt_id: String,
-    event: Box<AttemptEvent>,
-}
-
-/// What became of an offer.
-struct Ended {
-    ticket: Ticket<usize>,
-    result: Result<Summary, FollowError>,
-}
-
-/// Whether to go on.
-enum Course {
-    On,
-    Interrupted,
+    text: String,
 }
 
 impl<'a> Driver<'a> {
-    /// A driver with all items in the queue, in their order.
-    pub(super) fn new(
-        common: &'a Common,
-        connection: &'a Connection,
-        items: Vec<Item>,
-        board: Board,
-    ) -> Self {
-        let records = items.iter().map(|_| Record::default()).collect();
-        let mut queue = Queue::new();
-        for at in 0..items.len() {
-            queue.push(at);
-        }
+    /// A driver that has not sent anything yet.
+    pub(super) fn new(client: &'a Client, items: Vec<Item>, board: Board) -> Self {
         Self {
-            common,
-            connection,
-            items,
-            records,
+            client,
             board,
-            queue,
-            attempts: JoinSet::new(),
-            events: mpsc::channel(EVENTS),
-            offered: Vec::new(),
+            records: items.iter().map(|_| Record::default()).collect(),
+            items,
+            job: format!("demo-{}", Uuid::new_v4().simple()),
+            places: HashMap::new(),
+            readers: JoinSet::new(),
+            lines: mpsc::channel(LINES),
         }
     }
 
-    /// Goes on until the queue is empty. `between` is called when an item was
-    /// requeued, so that it finds a better world.
-    pub(super) async fn drive(
-        mut self,
-        between: impl Fn() -> Result<(), Error>,
-    ) -> Result<Exit, Error> {
-        match self.until_empty(between).await {
-            Ok(Course::On) => self.finish(),
-            Ok(Course::Interrupted) => {
-                self.cancel_all().await;
-                Ok(Exit::Cancelled)
-            }
-            Err(error) => {
-                self.cancel_all().await;
-                Err(error)
-            }
-        }
-    }
-
-    async fn until_empty(
-        &mut self,
-        between: impl Fn() -> Result<(), Error>,
-    ) -> Result<Course, Error> {
+    /// Goes on until the job has ended.
+    pub(super) async fn drive(mut self) -> Result<Exit, Error> {
         let mut interrupts = Interrupts::listen(PATIENCE)?;
-        let slots = self.slots().await?;
-        self.board.text(&format!(
-            "Test suites of crates that cargo had downloaded: {} in a queue, {} on the agent.\n\n",
-            units::count(self.items.len() as u64, "work item"),
-            units::count(slots as u64, "slot"),
-        ))?;
+        self.submit().await?;
+        let mut events = self.client.follow_events(&self.job, 0);
         loop {
-            let wake = self.offer(slots)?;
-            if self.attempts.is_empty() && wake.is_none() {
-                return Ok(Course::On);
-            }
-            if let Course::Interrupted = self.wait(wake, &mut interrupts, &between).await? {
-                return Ok(Course::Interrupted);
-            }
-        }
-    }
-
-    async fn slots(&self) -> Result<usize, Error> {
-        let capacity = self
-            .connection
-            .client()
-            .get_capacity(GetCapacityRequest {})
-            .await
-            .map_err(failed("read the agent's capacity"))?
-            .into_inner()
-            .capacity
-            .unwrap_or_default();
-        let slots = capacity.total.unwrap_or_default().slots;
-        Ok(usize::try_from(slots).unwrap_or(1).max(1))
-    }
-
-    /// Offers what may be offered while there are slots. Says when somebody in
-    /// the queue may be offered that may not now.
-    fn offer(&mut self, slots: usize) -> Result<Option<Instant>, Error> {
-        while self.attempts.len() < slots {
-            match self.queue.next(Instant::now()) {
-                Turn::Offer(ticket) => self.offer_one(ticket)?,
-                Turn::Wait(time) => return Ok(Some(time)),
-                Turn::Empty => return Ok(None),
-            }
-        }
-        Ok(None)
-    }
-
-    fn offer_one(&mut self, ticket: Ticket<usize>) -> Result<(), Error> {
-        let at = ticket.item;
-        let Some(item) = self.items.get(at) else {
-            return Ok(());
-        };
-        let work_item = numbered(&item.work_item, ticket.numbers);
-        let attempt_id = work_item.attempt_id.clone();
-        let delivery = ticket.numbers.delivery;
-        self.board.begin(at);
-        self.offered.push((at, attempt_id.clone()));
-        let mut follower = Follower::offer(self.connection, work_item, self.common.patience);
-        let events = self.events.0.clone();
-        self.attempts.spawn(async move {
-            let mut summary = Summary::default();
-            let result = loop {
-                match follower.next().await {
-                    Ok(Some(Step::Event(event))) => {
-                        summary.observe(&event);
-                        let attempt_id = attempt_id.clone();
-                        let seen = Seen {
-                            at,
-                            delivery,
-                            attempt_id,
-                            event,
-                        };
-                        // The board is gone only when the program is ending.
-                        let _ = events.send(seen).await;
-                    }
-                    Ok(Some(Step::Lost { .. } | Step::Restored)) => {}
-                    Ok(None) => break Ok(summary),
-                    Err(error) => break Err(error),
-                }
-            };
-            Ended { ticket, result }
-        });
-        Ok(())
-    }
-
-    async fn wait(
-        &mut self,
-        wake: Option<Instant>,
-        interrupts: &mut Interrupts,
-        between: &impl Fn() -> Result<(), Error>,
-    ) -> Result<Course, Error> {
-        let sleep = async {
-            match wake {
-                Some(time) => tokio::time::sleep_until(time.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            // Events first: what an attempt said is shown before its end.
-            biased;
-            Some(seen) = self.events.1.recv() => self.show(&seen)?,
-            Some(ended) = self.attempts.join_next() => match ended {
-                Ok(ended) => self.settle(ended, between)?,
-                Err(error) => return Err(Error::Runtime { source: error.into() }),
-            },
-            () = sleep => {}
-            _ = interrupts.next() => return Ok(Course::Interrupted),
-        }
-        Ok(Course::On)
-    }
-
-    fn show(&self, seen: &Seen) -> Result<(), Error> {
-        if self.board.format() == OutputFormat::Json {
-            self.board
-                .screen()
-                .json(&EventLine::new(&seen.attempt_id, &seen.event))?;
-            return Ok(());
-        }
-        match &seen.event.kind {
-            Some(Kind::Console(chunk)) if chunk.stream() != ConsoleStream::Agent => {
-                let output = String::from_utf8_lossy(&chunk.data);
-                if let Some(line) = output.lines().rfind(|line| !line.trim().is_empty()) {
-                    self.board.doing(seen.at, line);
+            tokio::select! {
+                // Events first: what an attempt said last is of no interest once it has ended.
+                biased;
+                event = events.next() => match event? {
+                    Some(event) => self.happened(event).await?,
+                    None => break,
+                },
+                Some(line) = self.lines.1.recv() => self.board.doing(line.at, &line.text),
+                _ = interrupts.next() => {
+                    let reason = "the demonstration was interrupted";
+                    self.client.cancel_job(&self.job, reason).await?;
+                    return Ok(Exit::Cancelled);
                 }
             }
-            Some(Kind::Accepted(accepted)) => {
-                let machine = text::line(&accepted.machine, 60);
-                let line = match seen.delivery {
+        }
+        self.finish()
+    }
+
+    async fn submit(&mut self) -> Result<(), Error> {
+        for item in &self.items {
+            if !self.client.has_payload(&item.sha256).await? {
+                let content = Content::File(item.archive.clone());
+                self.client.put_payload(&item.sha256, &content).await?;
+            }
+        }
+        let request = JobRequest {
+            queue: QUEUE.to_owned(),
+            name: "test suites of downloaded crates".to_owned(),
+            id: Some(self.job.clone()),
+            source: "helix up --demo".to_owned(),
+            retries: 1,
+            items: self
+                .items
+                .iter()
+                .map(|item| item.request.clone())
+                .collect(),
+            ..JobRequest::default()
+        };
+        self.client.submit(&request).await?;
+        let query = ItemQuery::default();
+        let page = self.client.items(&self.job, &query).await?;
+        for view in page.items {
+            let at = self.items.iter().position(|item| item.name == view.name);
+            if let Some(at) = at {
+                self.places.insert(view.id, at);
+            }
+        }
+        self.board.text(&format!(
+            "Test suites of crates that cargo had downloaded: {} in the queue `{QUEUE}`.\n\n",
+            units::count(self.items.len() as u64, "work item"),
+        ))
+    }
+
+    async fn happened(&mut self, event: JobEvent) -> Result<(), Error> {
+        let item = event.item.unwrap_or_default();
+        let Some(at) = self.places.get(&item).copied() else {
+            return Ok(());
+        };
+        match event.kind {
+            JobEventKind::AttemptStarted => {
+                self.records[at].started += 1;
+                let machine = text::line(&event.agent.unwrap_or_default(), 60);
+                let line = match self.records[at].started {
                     1 => format!("accepted by {machine}"),
                     more => format!("delivery {more} accepted by {machine}"),
                 };
-                self.board.happened(seen.at, "accepted", &line)?;
+                self.board.happened(at, "accepted", &line)?;
+                self.board.begin(at);
+                self.read(at, &item, &event.attempt.unwrap_or_default());
             }
-            _ => {
-                if let Some(activity) = event::activity(&seen.event) {
-                    self.board.doing(seen.at, &activity);
+            JobEventKind::ItemRetried | JobEventKind::ItemReturned => {
+                self.board.end(at);
+                let detail = self.client.item(&self.job, &item).await?;
+                let told = event.attempt.as_deref();
+                let attempt = detail
+                    .attempts
+                    .iter()
+                    .find(|attempt| Some(attempt.id.as_str()) == told);
+                if let Some(attempt) = attempt {
+                    self.ended(at, attempt)?;
                 }
+                let requeued = self.board.palette().yellow("requeued");
+                let line = format!("{requeued} at the end of the queue");
+                self.board.happened(at, "requeued", &line)?;
             }
+            JobEventKind::ItemEnded => {
+                self.board.end(at);
+                let detail = self.client.item(&self.job, &item).await?;
+                self.settle(at, &detail.item, detail.attempts)?;
+                self.give_up_on_the_rest().await?;
+            }
+            JobEventKind::Submitted | JobEventKind::JobEnded | JobEventKind::Other => {}
         }
         Ok(())
     }
 
     fn settle(
         &mut self,
-        ended: Ended,
-        between: &impl Fn() -> Result<(), Error>,
+        at: usize,
+        item: &ItemView,
+        attempts: Vec<Attempt>,
     ) -> Result<(), Error> {
-        let Ended { ticket, result } = ended;
-        let at = ticket.item;
-        let name = self
-            .items
-            .get(at)
-            .map(|item| item.name.clone())
-            .unwrap_or_default();
-        self.offered.retain(|(other, _)| *other != at);
-        self.board.end(at);
-        let settlement = match result {
-            Ok(summary) => {
-                self.records[at].ended(&summary);
-                self.board.happened(at, "ended", &self.verdict(&summary))?;
-                report::after(&summary)
-            }
-            Err(FollowError::Refused(refusal)) => {
-                self.records[at].refused(&refusal);
-                let palette = self.board.palette();
-                let reason = palette.yellow(text::clean(&refusal.reason));
-                self.board
-                    .happened(at, "refused", &format!("refused: {reason}"))?;
-                let why = palette.dim(text::clean(&refusal.message));
-                self.board.happened(at, "explained", &why.to_string())?;
-                report::after_refusal(&refusal)
-            }
-            Err(FollowError::Answer(answer)) => {
-                return Err(Error::Call {
-                    what: format!("follow `{name}`"),
-                    answer,
-                });
-            }
-            Err(FollowError::Lost(cause)) => {
-                return Err(Error::Lost {
-                    address: Box::new(self.connection.address().clone()),
-                    patience: self.common.patience,
-                    attempt_id: name,
-                    console_offset: 0,
-                    cause,
-                });
-            }
-        };
-        let requeued = matches!(settlement, Settlement::Requeued { .. });
-        match self.queue.settle(ticket, settlement, Instant::now()) {
-            Transition::Out => {}
-            Transition::Held { delay } => {
-                let line = format!("comes back in {}", units::duration(delay));
-                self.board.happened(at, "held", &line)?;
-            }
-            Transition::ToTheEnd { delivery } => {
-                let requeued = self.board.palette().yellow("requeued");
-                let line = format!("{requeued} as delivery {delivery}, at the end of the queue");
-                self.board.happened(at, "requeued", &line)?;
+        match attempts.last() {
+            Some(attempt) if item.state != ItemState::Cancelled => self.ended(at, attempt)?,
+            Some(_) | None => {
+                let reason = item.message.as_deref().unwrap_or("cancelled");
+                self.board.happened(at, "ended", &text::clean(reason))?;
             }
         }
-        if requeued {
-            between()?;
-            let line = "meanwhile the compiler that its tests call is installed";
-            self.board.happened(at, "repaired", line)?;
+        self.records[at].settle(item.state, attempts);
+        Ok(())
+    }
+
+    fn ended(&self, at: usize, attempt: &Attempt) -> Result<(), Error> {
+        let line = report::sentence(attempt, self.board.palette());
+        self.board.happened(at, "ended", &line)
+    }
+
+    /// Once nothing is left but what no machine here can run, asks why and ends it.
+    async fn give_up_on_the_rest(&mut self) -> Result<(), Error> {
+        let open = |at: &usize| !self.records[*at].is_settled();
+        let rest: Vec<usize> = (0..self.items.len()).filter(open).collect();
+        if !rest
+            .iter()
+            .all(|at| self.items[*at].expected == Expected::NobodyCan)
+        {
+            return Ok(());
+        }
+        for at in rest {
+            let name = &self.items[at].name;
+            let explained = self.client.explain(&self.job, name).await?;
+            self.records[at].prospect = Some(explained.prospect);
+            let message = self.board.palette().yellow(text::clean(&explained.message));
+            self.board.happened(at, "explained", &message.to_string())?;
+            for near in &explained.nearest {
+                let near = self.board.palette().dim(text::clean(near));
+                self.board.happened(at, "explained", &near.to_string())?;
+            }
+            let reason = "nobody can run it";
+            self.client.cancel_item(&self.job, name, reason).await?;
         }
         Ok(())
     }
 
-    fn verdict(&self, summary: &Summary) -> String {
-        let palette = self.board.palette();
-        let mut line = match summary.end().and_then(End::verdict) {
-            Some(verdict) => verdict::sentence(verdict, palette),
-            None => palette.yellow("ended without a verdict").to_string(),
-        };
-        if let Some(counts) = summary.results().and_then(|results| results.counts) {
-            line.push_str(&format!(", {}", verdict::counts(&counts, palette)));
-        }
-        line
+    /// Shows what an attempt writes while it runs.
+    fn read(&mut self, at: usize, item: &str, attempt: &str) {
+        let lines = self.lines.0.clone();
+        let mut log = self.client.log(&self.job, item, attempt, 0, Until::End);
+        self.readers.spawn(async move {
+            // Whatever is wrong with the log, the end of the attempt is told elsewhere.
+            while let Ok(Some(bytes)) = log.next().await {
+                let output = String::from_utf8_lossy(&bytes);
+                if let Some(line) = output.lines().rfind(|line| !line.trim().is_empty()) {
+                    let text = line.to_owned();
+                    let _ = lines.try_send(Line { at, text });
+                }
+            }
+        });
     }
 
     fn finish(self) -> Result<Exit, Error> {
@@ -361,20 +251,5 @@ impl<'a> Driver<'a> {
             wrong.join(", ")
         ))?;
         Ok(Exit::Failed)
-    }
-
-    /// Kills what runs, and waits for it, so that nothing outlives us.
-    async fn cancel_all(&mut self) {
-        for (_, attempt_id) in std::mem::take(&mut self.offered) {
-            let request = CancelRequest {
-                attempt_id,
-                grace: Some(to_wire(std::time::Duration::ZERO)),
-                reason: "the demonstration was interrupted".to_owned(),
-            };
-            // Who is not known any more has ended.
-            let _ = self.connection.client().cancel(request).await;
-        }
-        self.events.1.close();
-        while self.attempts.join_next().await.is_some() {}
     }
 }

@@ -1,9 +1,9 @@
-//! `helix up --demo`: real test suites, through a real agent, out of a small
-//! queue.
+//! `helix up --demo`: real test suites, submitted to a real controller, run by a real
+//! agent.
 //!
 //! The suites are those of crates that cargo has downloaded to build this very
 //! program: nobody wrote them for the purpose, and no network is needed. One of
-//! them finds no compiler on its first delivery, fails, goes to the end of the
+//! them finds no compiler in its first attempt, fails, goes to the end of the
 //! queue and passes; another asks for what no machine here has.
 
 mod board;
@@ -12,18 +12,20 @@ mod report;
 mod suites;
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::arguments::Common;
-use crate::client::Connection;
+use helix_api::client::Client;
+
 use crate::demo::board::Board;
 use crate::demo::drive::Driver;
 use crate::demo::suites::{Toolchain, find_suites, work_items};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::screen::Screen;
+
+/// Where the suites are sent.
+pub(crate) const QUEUE: &str = "local";
 
 /// Why the demonstration cannot be given.
 #[derive(Debug, thiserror::Error)]
@@ -77,11 +79,10 @@ impl DemoError {
     }
 }
 
-/// Gives the demonstration to the agent behind `connection`, with files of its
-/// own below `directory`. Success means that all went as it was meant to.
+/// Gives the demonstration through the controller behind `client`, with files of its own below
+/// `directory`. Success means that all went as it was meant to.
 pub(crate) async fn give(
-    common: &Common,
-    connection: &Connection,
+    client: &Client,
     directory: &Path,
     screen: &Arc<Screen>,
 ) -> Result<Exit, Error> {
@@ -89,35 +90,19 @@ pub(crate) async fn give(
     let toolchain = Toolchain::find().await.map_err(failed)?;
     let suites = find_suites(&toolchain.cargo_home).map_err(failed)?;
     let files = directory.join("demo");
-    let compiler = files.join("late-rustc");
-    let items = {
-        let (files, compiler, toolchain) = (files.clone(), compiler.clone(), toolchain.clone());
-        let packing = tokio::task::spawn_blocking(move || {
-            fs::create_dir_all(&files).map_err(|source| DemoError::File {
-                path: files.clone(),
-                source,
-            })?;
-            // Left by an earlier demonstration in the same directory.
-            let _ = fs::remove_file(&compiler);
-            work_items(&suites, &toolchain, &files, &compiler)
-        });
-        packing
-            .await
-            .map_err(|error| Error::Runtime {
-                source: error.into(),
-            })?
-            .map_err(failed)?
-    };
-    let board = Board::new(screen, items.iter().map(|item| item.name.as_str()));
-    let install_compiler = || {
-        symlink(&toolchain.rustc, &compiler).map_err(|source| {
-            failed(DemoError::File {
-                path: compiler.clone(),
-                source,
-            })
-        })
-    };
-    Driver::new(common, connection, items, board)
-        .drive(install_compiler)
+    let packing = tokio::task::spawn_blocking(move || {
+        fs::create_dir_all(&files).map_err(|source| DemoError::File {
+            path: files.clone(),
+            source,
+        })?;
+        work_items(&suites, &toolchain, &files)
+    });
+    let items = packing
         .await
+        .map_err(|error| Error::Runtime {
+            source: error.into(),
+        })?
+        .map_err(failed)?;
+    let board = Board::new(screen, items.iter().map(|item| item.name.as_str()));
+    Driver::new(client, items, board).drive().await
 }

@@ -2,101 +2,117 @@
 
 use std::time::Duration;
 
-use helix_proto::agent::v1::{TestCounts, VerdictKind};
+use helix_api::{Attempt, AttemptState, ItemState, Prospect, TestCounts};
 
 use super::suites::Expected;
-use crate::client::answer::Refusal;
-use crate::queue::Settlement;
 use crate::render::table::{Cell, Style, Table};
-use crate::render::{Palette, units, verdict};
-use crate::summary::{End, Summary};
+use crate::render::{Palette, text, units};
 
 /// What is known of one work item.
 #[derive(Debug, Default)]
 pub(super) struct Record {
-    deliveries: u32,
-    requeued: u32,
-    time: Duration,
-    last: Option<Last>,
+    /// How many attempts were taken by an agent.
+    pub(super) started: u32,
+    /// How it looked when nothing else was left.
+    pub(super) prospect: Option<Prospect>,
+    end: Option<End>,
 }
 
-/// How its last offer ended.
-#[derive(Debug, Clone, PartialEq)]
-enum Last {
-    Refused {
-        reason: String,
-    },
-    Ended {
-        kind: VerdictKind,
-        counts: Option<TestCounts>,
-    },
+/// How it came to its end.
+#[derive(Debug)]
+struct End {
+    state: ItemState,
+    attempts: Vec<Attempt>,
 }
 
 impl Record {
-    /// Remembers a refusal.
-    pub(super) fn refused(&mut self, refusal: &Refusal) {
-        self.last = Some(Last::Refused {
-            reason: refusal.reason.clone(),
-        });
+    /// Remembers its end.
+    pub(super) fn settle(&mut self, state: ItemState, attempts: Vec<Attempt>) {
+        self.end = Some(End { state, attempts });
     }
 
-    /// Remembers an attempt that ended.
-    pub(super) fn ended(&mut self, summary: &Summary) {
-        self.deliveries += 1;
-        self.time += summary.elapsed().unwrap_or_default();
-        if let Some(End::Requeued(_)) = summary.end() {
-            self.requeued += 1;
-        }
-        let kind = summary
-            .end()
-            .and_then(End::verdict)
-            .map(|verdict| verdict.kind());
-        let counts = summary.results().and_then(|results| results.counts);
-        self.last = Some(Last::Ended {
-            kind: kind.unwrap_or_default(),
-            counts,
-        });
+    /// Whether it has come to its end.
+    pub(super) fn is_settled(&self) -> bool {
+        self.end.is_some()
     }
 
     /// Whether it went as it was meant to. A suite without tests proves nothing.
     pub(super) fn is_as(&self, expected: Expected) -> bool {
-        let passed = matches!(
-            &self.last,
-            Some(Last::Ended { kind: VerdictKind::Passed, counts: Some(counts) })
-                if counts.passed > 0 && counts.failed == 0
-        );
+        let Some(End { state, attempts }) = &self.end else {
+            return false;
+        };
+        let proven = self
+            .counts()
+            .is_some_and(|counts| counts.passed > 0 && counts.failed == 0);
         match expected {
-            Expected::Passes => passed && self.requeued == 0,
-            Expected::PassesOnRetry => passed && self.requeued == 1 && self.deliveries == 2,
-            Expected::Refused => {
-                self.deliveries == 0 && matches!(self.last, Some(Last::Refused { .. }))
+            Expected::Passes => *state == ItemState::Passed && attempts.len() == 1 && proven,
+            Expected::PassesOnRetry => {
+                *state == ItemState::PassedOnRetry && attempts.len() == 2 && proven
+            }
+            Expected::NobodyCan => {
+                *state == ItemState::Cancelled
+                    && attempts.is_empty()
+                    && self.prospect == Some(Prospect::Never)
             }
         }
     }
 
     fn verdict(&self) -> Cell {
-        match &self.last {
-            None => Cell::styled("never offered", Style::Odd),
-            Some(Last::Refused { reason }) => {
-                Cell::styled(format!("refused: {reason}"), Style::Odd)
-            }
-            Some(Last::Ended { kind, .. }) => {
-                let on_retry = match (kind, self.requeued) {
-                    (VerdictKind::Passed, 1..) => " on retry",
-                    _ => "",
-                };
-                let text = format!("{}{on_retry}", verdict::kind_text(*kind));
-                Cell::styled(text, verdict::kind_style(*kind))
+        let never = self.prospect == Some(Prospect::Never);
+        match self.end.as_ref().map(|end| end.state) {
+            Some(ItemState::Passed) => Cell::styled("passed", Style::Good),
+            Some(ItemState::PassedOnRetry) => Cell::styled("passed on retry", Style::Good),
+            Some(ItemState::Failed) => Cell::styled("failed", Style::Bad),
+            Some(ItemState::TimedOut) => Cell::styled("timed out", Style::Bad),
+            Some(ItemState::Cancelled) if never => Cell::styled("nobody can run it", Style::Odd),
+            Some(ItemState::Cancelled) => Cell::styled("cancelled", Style::Odd),
+            Some(ItemState::Dead) => Cell::styled("no result", Style::Bad),
+            Some(ItemState::Waiting | ItemState::Offered | ItemState::Running) | None => {
+                Cell::styled("not ended", Style::Odd)
             }
         }
     }
 
+    fn attempts(&self) -> &[Attempt] {
+        self.end.as_ref().map_or(&[], |end| &end.attempts)
+    }
+
     fn counts(&self) -> Option<TestCounts> {
-        match &self.last {
-            Some(Last::Ended { counts, .. }) => *counts,
-            Some(Last::Refused { .. }) | None => None,
+        self.attempts().last().and_then(|attempt| attempt.counts)
+    }
+
+    fn time(&self) -> Duration {
+        let seconds = self.attempts().iter().filter_map(|one| one.elapsed_seconds);
+        Duration::try_from_secs_f64(seconds.sum()).unwrap_or_default()
+    }
+}
+
+/// How an attempt ended, in a line.
+pub(super) fn sentence(attempt: &Attempt, palette: Palette) -> String {
+    let mut line = match attempt.state {
+        AttemptState::Passed => palette.green("passed").to_string(),
+        AttemptState::Failed | AttemptState::TimedOut | AttemptState::Lost => {
+            palette.red(message(attempt, "failed")).to_string()
+        }
+        AttemptState::Cancelled | AttemptState::Infrastructure | AttemptState::Refused => {
+            palette.yellow(message(attempt, "not judged")).to_string()
+        }
+        AttemptState::Offered | AttemptState::Running => "not ended".to_owned(),
+    };
+    if let Some(counts) = attempt.counts {
+        line.push_str(&format!(", {} passed", counts.passed));
+        if counts.failed > 0 {
+            line.push_str(&format!(", {} failed", counts.failed));
+        }
+        if counts.skipped > 0 {
+            line.push_str(&format!(", {} skipped", counts.skipped));
         }
     }
+    line
+}
+
+fn message(attempt: &Attempt, otherwise: &str) -> String {
+    text::clean(attempt.message.as_deref().unwrap_or(otherwise)).into()
 }
 
 /// The table at the end, each line ended.
@@ -106,7 +122,7 @@ pub(super) fn table<'a>(
 ) -> String {
     let head = [
         "WORK ITEM",
-        "DELIVERIES",
+        "ATTEMPTS",
         "VERDICT",
         "PASSED",
         "FAILED",
@@ -119,13 +135,13 @@ pub(super) fn table<'a>(
     };
     for (name, record) in records {
         let counts = record.counts();
-        let time = match record.deliveries {
-            0 => String::new(),
-            _ => units::duration(record.time),
+        let time = match record.attempts() {
+            [] => String::new(),
+            _ => units::duration(record.time()),
         };
         table.push([
             name.into(),
-            record.deliveries.to_string().into(),
+            record.attempts().len().to_string().into(),
             record.verdict(),
             number(counts, |counts| counts.passed).into(),
             number(counts, |counts| counts.failed).into(),
@@ -136,169 +152,66 @@ pub(super) fn table<'a>(
     table.render(palette)
 }
 
-/// What the queue is to do after an attempt.
-pub(super) fn after(summary: &Summary) -> Settlement {
-    match summary.end() {
-        Some(End::Requeued(requeued)) => Settlement::Requeued {
-            delivery: requeued.next_delivery_number,
-            retries_used: requeued.next_retries_used,
-        },
-        Some(end @ End::Returned(returned)) => match end.refusal() {
-            Some(refusal) if refusal.is_temporary() => Settlement::ReturnedForNow {
-                come_back_in: refusal.retry_after,
-                delivery: returned.next_delivery_number,
-            },
-            Some(_) => Settlement::Over,
-            None if returned.next_delivery_number > 0 => Settlement::Returned {
-                delivery: returned.next_delivery_number,
-            },
-            None => Settlement::Over,
-        },
-        Some(End::Finished(_)) | None => Settlement::Over,
-    }
-}
-
-/// What the queue is to do after a refusal.
-pub(super) fn after_refusal(refusal: &Refusal) -> Settlement {
-    if refusal.is_temporary() {
-        Settlement::RefusedForNow {
-            come_back_in: refusal.retry_after,
-        }
-    } else {
-        Settlement::Over
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use helix_proto::agent::v1::{
-        AttemptEvent, Finished, Requeued, ResultsRead, Verdict, attempt_event::Kind,
-    };
-    use tonic::Code;
-
     use super::*;
 
-    fn attempt(kinds: impl IntoIterator<Item = Kind>) -> Summary {
-        let mut summary = Summary::default();
-        for kind in kinds {
-            summary.observe(&AttemptEvent {
-                kind: Some(kind),
-                ..AttemptEvent::default()
-            });
-        }
-        summary
+    fn attempt(state: AttemptState, passed: u64, failed: u64) -> Attempt {
+        let json = serde_json::json!({
+            "number": 1, "id": "a", "item": "i", "job": "j", "delivery": 1, "retries_used": 0,
+            "agent": "m", "controller": "c", "state": state, "offered": "2026-01-02T03:04:05Z",
+            "elapsed_seconds": 0.25, "log": "/log", "log_bytes": 0,
+            "counts": {
+                "total": passed + failed, "passed": passed, "failed": failed, "skipped": 0,
+                "flaky": 0, "inconclusive": 0
+            }
+        });
+        serde_json::from_value(json).unwrap()
     }
 
-    fn results(passed: u64, failed: u64) -> Kind {
-        let total = passed + failed;
-        Kind::ResultsRead(ResultsRead {
-            counts: Some(TestCounts {
-                total,
-                passed,
-                failed,
-                ..TestCounts::default()
-            }),
-            ..ResultsRead::default()
-        })
-    }
-
-    fn finished(kind: VerdictKind) -> Kind {
-        let verdict = Verdict {
-            kind: kind.into(),
-            ..Verdict::default()
-        };
-        Kind::Finished(Finished {
-            verdict: Some(verdict),
-            ..Finished::default()
-        })
-    }
-
-    fn requeued() -> Kind {
-        Kind::Requeued(Requeued {
-            next_delivery_number: 2,
-            next_retries_used: 1,
-            ..Requeued::default()
-        })
-    }
-
-    fn refusal(code: Code) -> Refusal {
-        Refusal {
-            code,
-            reason: "MISSING_CAPABILITY".to_owned(),
-            message: String::new(),
-            metadata: BTreeMap::new(),
-            retry_after: Some(Duration::from_secs(1)),
-            details: Vec::new(),
-        }
+    fn record(state: ItemState, attempts: Vec<Attempt>) -> Record {
+        let mut record = Record::default();
+        record.settle(state, attempts);
+        record
     }
 
     #[test]
     fn only_what_was_meant_counts_as_success() {
-        let mut plain = Record::default();
-        assert!(!plain.is_as(Expected::Passes), "it was never offered");
-        plain.ended(&attempt([results(3, 0), finished(VerdictKind::Passed)]));
+        let good = || attempt(AttemptState::Passed, 3, 0);
+        let bad = || attempt(AttemptState::Failed, 1, 2);
+        assert!(!Record::default().is_as(Expected::Passes), "it never ended");
+        let plain = record(ItemState::Passed, vec![good()]);
         assert!(plain.is_as(Expected::Passes));
-        assert!(
-            !plain.is_as(Expected::PassesOnRetry),
-            "it was never requeued"
-        );
-
-        let mut flaky = Record::default();
-        flaky.ended(&attempt([results(1, 2), requeued()]));
-        assert!(!flaky.is_as(Expected::PassesOnRetry));
-        flaky.ended(&attempt([results(3, 0), finished(VerdictKind::Passed)]));
+        assert!(!plain.is_as(Expected::PassesOnRetry));
+        let flaky = record(ItemState::PassedOnRetry, vec![bad(), good()]);
         assert!(flaky.is_as(Expected::PassesOnRetry));
         assert!(!flaky.is_as(Expected::Passes), "it needed a retry");
-
-        let mut empty = Record::default();
-        empty.ended(&attempt([finished(VerdictKind::Passed)]));
+        let empty = record(
+            ItemState::Passed,
+            vec![attempt(AttemptState::Passed, 0, 0)],
+        );
         assert!(!empty.is_as(Expected::Passes), "no test was read");
 
-        let mut refused = Record::default();
-        refused.refused(&refusal(Code::FailedPrecondition));
-        assert!(refused.is_as(Expected::Refused));
-        assert!(!refused.is_as(Expected::Passes));
-    }
-
-    #[test]
-    fn the_queue_does_what_the_end_says() {
-        let end = attempt([requeued()]);
-        assert_eq!(
-            after(&end),
-            Settlement::Requeued {
-                delivery: 2,
-                retries_used: 1
-            }
-        );
-        assert_eq!(
-            after(&attempt([finished(VerdictKind::Failed)])),
-            Settlement::Over
-        );
-        let come_back_in = Some(Duration::from_secs(1));
-        let temporary = after_refusal(&refusal(Code::ResourceExhausted));
-        assert_eq!(temporary, Settlement::RefusedForNow { come_back_in });
-        assert_eq!(
-            after_refusal(&refusal(Code::FailedPrecondition)),
-            Settlement::Over
-        );
+        let mut nobody = record(ItemState::Cancelled, Vec::new());
+        assert!(!nobody.is_as(Expected::NobodyCan), "nobody asked why");
+        nobody.prospect = Some(Prospect::Never);
+        assert!(nobody.is_as(Expected::NobodyCan));
     }
 
     #[test]
     fn the_table_has_all_that_counts() {
-        let mut flaky = Record::default();
-        flaky.ended(&attempt([results(1, 2), requeued()]));
-        flaky.ended(&attempt([results(3, 0), finished(VerdictKind::Passed)]));
-        let mut refused = Record::default();
-        refused.refused(&refusal(Code::FailedPrecondition));
+        let good = attempt(AttemptState::Passed, 3, 0);
+        let bad = attempt(AttemptState::Failed, 1, 2);
+        let flaky = record(ItemState::PassedOnRetry, vec![bad, good]);
+        let mut nobody = record(ItemState::Cancelled, Vec::new());
+        nobody.prospect = Some(Prospect::Never);
         let never = Record::default();
-        let rows = [("a 1.0", &flaky), ("b 1.0", &refused), ("c 1.0", &never)];
+        let rows = [("a 1.0", &flaky), ("b 1.0", &nobody), ("c 1.0", &never)];
         insta::assert_snapshot!(table(rows, Palette::Plain), @r"
-        WORK ITEM  DELIVERIES  VERDICT                      PASSED  FAILED  SKIPPED  TIME
-        a 1.0      2           passed on retry              3       0       0        0 ms
-        b 1.0      0           refused: MISSING_CAPABILITY
-        c 1.0      0           never offered
+        WORK ITEM  ATTEMPTS  VERDICT            PASSED  FAILED  SKIPPED  TIME
+        a 1.0      2         passed on retry    3       0       0        500 ms
+        b 1.0      0         nobody can run it
+        c 1.0      0         not ended
         ");
     }
 }

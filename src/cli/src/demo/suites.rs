@@ -1,17 +1,17 @@
 //! Test suites that are on this machine anyhow, as work items.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use helix_proto::agent::v1::{
-    Argv, Command, Delivery, EnvironmentVariable, Limits, Requirement, WorkItem, command,
+use helix_api::submit::{
+    CommandRequest, ItemRequest, LimitsRequest, PAYLOAD_SCHEME, PayloadRequest,
+    RequirementRequest, Settings,
 };
-use uuid::Uuid;
 
 use super::DemoError;
-use crate::client::to_wire;
-use crate::payloads::{Packer, PayloadError, of_archive};
+use crate::payloads::{Packer, PayloadError, digest_of};
 
 /// Crates whose tests need nothing but themselves and pass without network.
 const PLAIN: [&str; 5] = ["strsim", "heck", "percent-encoding", "unicase", "untrusted"];
@@ -20,7 +20,7 @@ const NEEDS_COMPILER: &str = "autocfg";
 /// Its tests are never run: no machine here has what is asked for.
 const NEEDS_MORE: &str = "scopeguard";
 
-const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(180);
+const TIMEOUT_SECONDS: f64 = 180.0;
 
 /// How cargo is told to run each test binary.
 const CARGO_CONFIG: &str = "[target.'cfg(all())']\nrunner = '.cargo/junit.sh'\n";
@@ -29,7 +29,9 @@ const CARGO_CONFIG: &str = "[target.'cfg(all())']\nrunner = '.cargo/junit.sh'\n"
 const RUNNER: &str = "\
 #!/bin/sh
 name=${1##*/}
-RUSTC=${LATE_RUSTC:-rustc}
+RUSTC=rustc
+# The one whose compiler comes late finds none the first time.
+[ \"$LATE_COMPILER$HELIX_WORKITEM_DELIVERY\" = yes1 ] && RUSTC=/nonexistent/rustc
 # The report is unstable; this is the word that lets a stable test binary write it.
 RUSTC_BOOTSTRAP=1
 export RUSTC RUSTC_BOOTSTRAP
@@ -40,8 +42,6 @@ exec \"$@\" -Z unstable-options --format junit \\
 /// The Rust of this machine.
 #[derive(Debug, Clone)]
 pub(super) struct Toolchain {
-    /// The compiler itself, not a proxy for it.
-    pub(super) rustc: PathBuf,
     /// Where cargo keeps what it downloaded.
     pub(super) cargo_home: PathBuf,
     path: OsString,
@@ -63,19 +63,23 @@ pub(super) struct Item {
     pub(super) name: String,
     /// What is meant to become of it.
     pub(super) expected: Expected,
-    /// Without the numbers of an attempt.
-    pub(super) work_item: WorkItem,
+    /// The suite, packed.
+    pub(super) archive: PathBuf,
+    /// The archive's digest, hexadecimal.
+    pub(super) sha256: String,
+    /// How it is submitted.
+    pub(super) request: ItemRequest,
 }
 
 /// What is meant to become of a work item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// It passes on its first delivery.
+    /// It passes in its first attempt.
     Passes,
     /// It fails, is requeued, and passes.
     PassesOnRetry,
-    /// It is refused for good.
-    Refused,
+    /// It waits, as no machine has what it wants.
+    NobodyCan,
 }
 
 impl Toolchain {
@@ -91,8 +95,7 @@ impl Toolchain {
                 source,
             })?;
         let bin = Path::new(String::from_utf8_lossy(&output.stdout).trim_end()).join("bin");
-        let rustc = bin.join("rustc");
-        if !output.status.success() || !rustc.is_file() {
+        if !output.status.success() || !bin.join("rustc").is_file() {
             return Err(DemoError::OddToolchain { program });
         }
         let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(
@@ -106,7 +109,6 @@ impl Toolchain {
             program: program.clone(),
         })?;
         Ok(Self {
-            rustc,
             cargo_home,
             path,
         })
@@ -182,92 +184,82 @@ fn release(version: &str) -> Option<[u64; 3]> {
     parts.next().is_none().then_some(numbers)
 }
 
-/// Packs each suite into `files`, as a work item. The one that calls the compiler
-/// looks for it at `compiler`.
+/// Packs each suite into `files`, as a work item.
 pub(super) fn work_items(
     suites: &[Suite],
     toolchain: &Toolchain,
     files: &Path,
-    compiler: &Path,
 ) -> Result<Vec<Item>, DemoError> {
-    let job_id = format!("demo-{}", Uuid::new_v4().simple());
     suites
         .iter()
-        .map(|suite| work_item(suite, toolchain, files, compiler, &job_id))
+        .map(|suite| work_item(suite, toolchain, files))
         .collect()
 }
 
-fn work_item(
-    suite: &Suite,
-    toolchain: &Toolchain,
-    files: &Path,
-    compiler: &Path,
-    job_id: &str,
-) -> Result<Item, DemoError> {
+fn work_item(suite: &Suite, toolchain: &Toolchain, files: &Path) -> Result<Item, DemoError> {
     let archive = files.join(format!("{}-{}.zip", suite.name, suite.version));
     let failed = |source| DemoError::Pack {
         directory: suite.directory.clone(),
         source,
     };
     pack(suite, &archive).map_err(failed)?;
-    let payload = of_archive(&archive).map_err(failed)?;
+    let digest = digest_of(&archive).map_err(failed)?;
+    let sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let expected = match suite.name.as_str() {
         NEEDS_COMPILER => Expected::PassesOnRetry,
-        NEEDS_MORE => Expected::Refused,
+        NEEDS_MORE => Expected::NobodyCan,
         _ => Expected::Passes,
     };
-    let mut environment = vec![
-        variable("PATH", &toolchain.path.to_string_lossy()),
-        variable("CARGO_HOME", &toolchain.cargo_home.to_string_lossy()),
-        variable("CARGO_TARGET_DIR", "target"),
-    ];
+    let mut environment = BTreeMap::from([
+        (
+            "PATH".to_owned(),
+            toolchain.path.to_string_lossy().into_owned(),
+        ),
+        (
+            "CARGO_HOME".to_owned(),
+            toolchain.cargo_home.display().to_string(),
+        ),
+        ("CARGO_TARGET_DIR".to_owned(), "target".to_owned()),
+    ]);
     if expected == Expected::PassesOnRetry {
-        environment.push(variable("LATE_RUSTC", &compiler.to_string_lossy()));
+        environment.insert("LATE_COMPILER".to_owned(), "yes".to_owned());
     }
     let requirements = match expected {
-        Expected::Refused => {
-            vec![Requirement {
-                name: "quantum-processor".to_owned(),
-                range: ">=2".to_owned(),
-            }]
-        }
+        Expected::NobodyCan => vec![RequirementRequest {
+            name: "quantum-processor".to_owned(),
+            range: ">=2".to_owned(),
+        }],
         Expected::Passes | Expected::PassesOnRetry => Vec::new(),
     };
     let arguments = ["cargo", "test", "--offline", "--tests", "--no-fail-fast"].map(str::to_owned);
     let name = format!("{} {}", suite.name, suite.version);
-    let work_item = WorkItem {
-        work_item_id: format!(
-            "{}-{}",
-            suite.name,
-            &Uuid::new_v4().simple().to_string()[..8]
-        ),
-        job_id: job_id.to_owned(),
-        friendly_name: name.clone(),
-        command: Some(Command {
-            kind: Some(command::Kind::Argv(Argv {
-                arguments: arguments.to_vec(),
-            })),
-            ..Command::default()
-        }),
-        environment,
-        payloads: vec![payload],
-        limits: Some(Limits {
-            wall_timeout: Some(to_wire(TIMEOUT)),
-            ..Limits::default()
-        }),
-        requirements,
-        delivery: Some(Delivery {
-            number: 1,
-            queue_max_delivery_count: 3,
-            retries_requested: 1,
-            retries_used: None,
-        }),
-        ..WorkItem::default()
+    let request = ItemRequest {
+        name: name.clone(),
+        command: CommandRequest {
+            argv: Some(arguments.to_vec()),
+            shell: None,
+        },
+        settings: Settings {
+            environment,
+            payloads: vec![PayloadRequest {
+                url: Some(format!("{PAYLOAD_SCHEME}{sha256}")),
+                ..PayloadRequest::default()
+            }],
+            limits: LimitsRequest {
+                wall_timeout_seconds: Some(TIMEOUT_SECONDS),
+                ..LimitsRequest::default()
+            },
+            requirements,
+            ..Settings::default()
+        },
+        ..ItemRequest::default()
     };
     Ok(Item {
         name,
         expected,
-        work_item,
+        archive,
+        sha256,
+        request,
     })
 }
 
@@ -280,13 +272,6 @@ fn pack(suite: &Suite, archive: &Path) -> Result<(), PayloadError> {
     packer.file(".cargo/config.toml", 0o644, CARGO_CONFIG.as_bytes())?;
     packer.file(".cargo/junit.sh", 0o755, RUNNER.as_bytes())?;
     packer.finish()
-}
-
-fn variable(name: &str, value: &str) -> EnvironmentVariable {
-    EnvironmentVariable {
-        name: name.to_owned(),
-        value: value.to_owned(),
-    }
 }
 
 #[cfg(test)]
