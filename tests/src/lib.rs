@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod archive;
 pub mod container;
+pub mod controller;
 pub mod disk;
 pub mod guest;
 pub mod http;
@@ -15,7 +16,9 @@ pub mod isolated;
 pub mod item;
 pub mod machine;
 pub mod packages;
+pub mod postgres;
 pub mod programs;
+pub mod proxy;
 pub mod stream;
 pub mod tools;
 

@@ -1,5 +1,5 @@
-//! `helix up`: an agent in this very process, for a machine where nothing is set
-//! up.
+//! `helix up`: a controller and an agent in this very process, for a machine where nothing is
+//! set up.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use helix_agent::{Agent, Config};
+use helix_agent::{Agent, Connect, ControllerConfig};
+use helix_api::QueueSettings;
+use helix_api::client::{Client, Options};
+use helix_controller::Running as Controller;
 use helix_telemetry::{LogFormat, LogTarget};
 use tempfile::TempDir;
 
-use crate::arguments::{Common, OutputFormat, UpArguments};
-use crate::client::Connection;
+use crate::arguments::{OutputFormat, UpArguments};
 use crate::demo;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -30,7 +32,10 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(30 * 24 * 3600);
 const REMOVE_LIMIT: Duration = Duration::from_secs(5);
 const REMOVE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
-/// Sets up the agent's log: warnings for `up`, errors for the demonstration.
+/// How long the controller is asked again whether it knows the agent.
+const MEETING_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Sets up the log of both: warnings for `up`, errors for the demonstration.
 pub(crate) fn log(arguments: &UpArguments) {
     let mut target = LogTarget::from_environment("helix", LogFormat::Text);
     let level = if arguments.demo { "error" } else { "warn" };
@@ -39,38 +44,102 @@ pub(crate) fn log(arguments: &UpArguments) {
     let _ = helix_telemetry::init(&target);
 }
 
-/// Starts the agent and stays until Ctrl-C, or until the demonstration is over.
+/// Starts controller and agent, and stays until Ctrl-C, or until the demonstration is over.
 pub(crate) async fn execute(
-    common: &Common,
     arguments: UpArguments,
     screen: &Arc<Screen>,
 ) -> Result<Exit, Error> {
-    if !arguments.listen.ip().is_loopback() {
-        return Err(Error::NotLoopback {
-            address: arguments.listen,
-        });
+    for address in [arguments.listen, arguments.agent_listen] {
+        if !address.ip().is_loopback() {
+            return Err(Error::NotLoopback { address });
+        }
     }
     let home = Home::open(&arguments)?;
-    let mut config = Config::for_loopback(home.path());
-    config.slots = arguments.slots.unwrap_or_else(processors);
-    if !arguments.demo {
-        config.listen.address = arguments.listen;
-    }
-    let slots = config.slots;
-    let agent = Agent::start(config)
-        .await
-        .map_err(|source| Error::Agent { source })?;
+    let system = System::start(&arguments, home.path()).await?;
     let exit = if arguments.demo {
-        demonstrate(common, &agent, &home, screen).await
+        demonstrate(&system, &home, screen).await
     } else {
-        stay(&agent, &home, slots, screen).await
+        stay(&system, &home, screen).await
     };
-    agent.shutdown().await;
+    system.stop().await;
     home.leave(screen).await?;
     exit
 }
 
-/// The agent's directory.
+/// A controller with one agent.
+struct System {
+    controller: Controller,
+    agent: Agent,
+    client: Client,
+    slots: u32,
+}
+
+impl System {
+    async fn start(arguments: &UpArguments, home: &Path) -> Result<Self, Error> {
+        let mut config = helix_controller::Config::for_loopback(&home.join("controller"));
+        config.name = Some("helix-up".to_owned());
+        if !arguments.demo {
+            config.http.address = arguments.listen;
+        }
+        let controller = helix_controller::start(config)
+            .await
+            .map_err(|source| Error::Controller { source })?;
+        let client = Client::new(&Options {
+            url: format!("http://{}", controller.http_address()),
+            token: None,
+            authorities: None,
+            patience: MEETING_PATIENCE,
+            user_agent: concat!("helix/", env!("CARGO_PKG_VERSION")).to_owned(),
+        })
+        .map_err(|source| Error::Setup { source })?;
+        let mut config = helix_agent::Config::for_loopback(&home.join("agent"));
+        config.slots = arguments.slots.unwrap_or_else(processors);
+        if !arguments.demo {
+            config.listen.address = arguments.agent_listen;
+        }
+        let slots = config.slots;
+        let address = format!("http://{}", controller.agents_address());
+        // An address on loopback with a port is always one.
+        let addresses = address.parse().into_iter().collect();
+        config.controller = Some(ControllerConfig {
+            addresses,
+            connect: Connect::Tunnel,
+            tls: None,
+        });
+        let agent = Agent::start(config)
+            .await
+            .map_err(|source| Error::Agent { source })?;
+        let system = Self {
+            controller,
+            agent,
+            client,
+            slots,
+        };
+        system.make_queue().await?;
+        Ok(system)
+    }
+
+    /// The queue that everything is sent to, as it was or new.
+    async fn make_queue(&self) -> Result<(), Error> {
+        let queues = self.client.queues().await?;
+        if queues.queues.iter().any(|queue| queue.name == demo::QUEUE) {
+            return Ok(());
+        }
+        let settings = QueueSettings {
+            description: "this machine".to_owned(),
+            ..QueueSettings::default()
+        };
+        self.client.put_queue(demo::QUEUE, &settings).await?;
+        Ok(())
+    }
+
+    async fn stop(self) {
+        self.agent.shutdown().await;
+        self.controller.stop().await;
+    }
+}
+
+/// The directory of both.
 enum Home {
     /// It stays.
     Kept(PathBuf),
@@ -152,29 +221,27 @@ fn processors() -> u32 {
 }
 
 async fn demonstrate(
-    common: &Common,
-    agent: &Agent,
+    system: &System,
     home: &Home,
     screen: &Arc<Screen>,
 ) -> Result<Exit, Error> {
-    let connection = Connection::to_loopback(agent.address()).await?;
-    let exit = demo::give(common, &connection, home.path(), screen).await?;
+    let exit = demo::give(&system.client, home.path(), screen).await?;
     if let Home::Kept(path) = home {
         screen.note(&format!(
-            "logs, results and files are in {}",
+            "jobs, logs and results are in {}; `helix up --directory {0}` shows them again",
             path.display()
         ))?;
     }
     Ok(exit)
 }
 
-async fn stay(agent: &Agent, home: &Home, slots: u32, screen: &Arc<Screen>) -> Result<Exit, Error> {
+async fn stay(system: &System, home: &Home, screen: &Arc<Screen>) -> Result<Exit, Error> {
     let mut interrupts = Interrupts::listen(PATIENCE)?;
-    welcome(agent, home, slots, screen)?;
+    welcome(system, home, screen)?;
     interrupts.next().await;
     screen.note("taking nothing new, waiting for what runs; Ctrl-C again leaves at once")?;
     tokio::select! {
-        _ = agent.drain(DRAIN_LIMIT) => {}
+        _ = system.agent.drain(DRAIN_LIMIT) => {}
         _ = interrupts.next() => {
             screen.note("leaving; what still runs is taken up by the next `helix up`")?;
         }
@@ -182,43 +249,57 @@ async fn stay(agent: &Agent, home: &Home, slots: u32, screen: &Arc<Screen>) -> R
     Ok(Exit::Success)
 }
 
-fn welcome(agent: &Agent, home: &Home, slots: u32, screen: &Screen) -> Result<(), Error> {
-    let address = agent.address();
+fn welcome(system: &System, home: &Home, screen: &Screen) -> Result<(), Error> {
+    let controller = system.controller.http_address();
+    let agent = system.agent.address();
     let directory = home.path().display().to_string();
     if screen.format() == OutputFormat::Json {
         screen.json(&Notice::Up {
-            address: format!("http://{address}"),
+            controller: format!("http://{controller}"),
+            address: format!("http://{agent}"),
             directory,
-            slots,
+            slots: system.slots,
         })?;
         return Ok(());
     }
-    let agent_option = match address.to_string().as_str() {
-        "127.0.0.1:7420" => String::new(),
-        other => format!(" --agent {other}"),
+    let option = |name: &str, address: String, usual: &str| match address.as_str() {
+        address if address == usual => String::new(),
+        address => format!(" --{name} {address}"),
     };
+    let controller_option = option(
+        "controller",
+        format!("http://{controller}"),
+        "http://127.0.0.1:7410",
+    );
+    let agent_option = option("agent", agent.to_string(), "127.0.0.1:7420");
     let palette = screen.out_palette();
-    let slots = units::count(slots.into(), "slot");
+    let slots = units::count(system.slots.into(), "slot");
+    let queue = demo::QUEUE;
     let mut text = format!(
-        "{} at http://{address} with {slots}, files in {directory}\n\n",
+        "{} at http://{controller}, with an agent at {agent} that has {slots}; files in \
+         {directory}\n\n",
         palette.green("helix is up")
     );
     for (command, what) in [
         (
-            format!("helix run{agent_option} -- echo hello"),
-            "run a command and follow it",
+            format!("helix submit{controller_option} --queue {queue} --watch . -- ls -l"),
+            "run a command in a copy of this directory",
         ),
-        (format!("helix ps --all{agent_option}"), "what ran"),
+        (format!("helix jobs{controller_option}"), "what was submitted"),
         (
-            format!("helix capacity{agent_option}"),
-            "what the agent can take",
+            format!("helix agents{controller_option}"),
+            "who runs it, and whether it can take more",
+        ),
+        (
+            format!("helix run{agent_option} -- echo hello"),
+            "run a command on the agent, past every queue",
         ),
         (
             "Ctrl-C".to_owned(),
             "take nothing new, wait for what runs, and end",
         ),
     ] {
-        text.push_str(&format!("  {command:<46} {}\n", palette.dim(what)));
+        text.push_str(&format!("  {command:<58} {}\n", palette.dim(what)));
     }
     screen.data(&text)?;
     Ok(())
