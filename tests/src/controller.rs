@@ -36,9 +36,18 @@ impl Controller {
     ///
     /// If it does not come up.
     pub async fn start_with(tables: &str) -> Self {
+        Self::start_named("test", tables).await
+    }
+
+    /// The same under another name, for one of several that share a store.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    pub async fn start_named(name: &str, tables: &str) -> Self {
         let directory = TempDir::with_prefix("helix-controller-").expect("a directory");
         let configuration = format!(
-            "name = \"test\"\n\
+            "name = \"{name}\"\n\
              state_directory = \"{}/state\"\n\
              [http]\naddress = \"127.0.0.1:0\"\n\
              [agents]\nlisten = \"127.0.0.1:0\"\n\
@@ -310,8 +319,20 @@ impl Controller {
 /// An agent that reports to a controller at an address, with `tables` as the last lines of its
 /// configuration.
 pub async fn agent_by(controller: SocketAddr, name: &str, slots: u32, tables: &str) -> Agent {
+    let addresses = format!("address = \"http://{controller}\"");
+    agent_of(&addresses, name, slots, tables).await
+}
+
+/// An agent that reports to both of two controllers.
+pub async fn agent_of_both(controllers: [&Controller; 2], name: &str, slots: u32) -> Agent {
+    let addresses = controllers.map(|one| format!("\"http://{}\"", one.agents));
+    let addresses = format!("addresses = [{}]", addresses.join(", "));
+    agent_of(&addresses, name, slots, "").await
+}
+
+async fn agent_of(addresses: &str, name: &str, slots: u32, tables: &str) -> Agent {
     let top = format!("machine_name = \"{name}\"\nslots = {slots}\nqueues = [\"test\"]\n");
-    let tables = format!("[controller]\naddress = \"http://{controller}\"\n{tables}");
+    let tables = format!("[controller]\n{addresses}\n{tables}");
     Agent::start_with(&top, &tables).await
 }
 

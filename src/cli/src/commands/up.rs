@@ -135,7 +135,7 @@ impl System {
 
     async fn stop(self) {
         self.agent.shutdown().await;
-        self.controller.stop().await;
+        self.controller.shutdown().await;
     }
 }
 
