@@ -138,6 +138,12 @@ pub(crate) enum Error {
     /// `helix results` cannot do what it was asked.
     #[error(transparent)]
     Results(#[from] ResultsError),
+    /// The controller of `helix up` cannot start.
+    #[error("cannot start a controller")]
+    ControllerStart {
+        #[source]
+        source: helix_controller::StartError,
+    },
     /// The controller cannot be talked to at all.
     #[error("cannot use `{url}` as a controller")]
     ControllerSetup {
@@ -239,6 +245,7 @@ impl Error {
             | Self::Signals { .. }
             | Self::Agent { .. }
             | Self::Launcher { .. }
+            | Self::ControllerStart { .. }
             | Self::Demo { .. } => Exit::Infrastructure,
         }
     }
@@ -379,7 +386,14 @@ impl Error {
             Self::Agent {
                 source: StartError::Listen { .. },
             } => Some(
-                "does another agent run? `helix capacity` asks it; `--listen 127.0.0.1:0` lets \
+                "does another agent run? `helix capacity` asks it; `--agent-listen 127.0.0.1:0` lets \
+                 the system choose a port"
+                    .to_owned(),
+            ),
+            Self::ControllerStart {
+                source: helix_controller::StartError::Listen { .. },
+            } => Some(
+                "does another controller run? `helix jobs` asks it; `--listen 127.0.0.1:0` lets \
                  the system choose a port"
                     .to_owned(),
             ),
@@ -391,6 +405,7 @@ impl Error {
             Self::Results(error) => error.hint(),
             Self::Demo { source } => source.hint(),
             Self::Agent { .. }
+            | Self::ControllerStart { .. }
             | Self::Launcher { .. }
             | Self::Directory { .. }
             | Self::Runtime { .. }

@@ -145,7 +145,7 @@ async fn dispatch(
         Command::Ps(ps) => commands::ps::execute(common, ps, screen).await,
         Command::Capacity(capacity) => commands::capacity::execute(common, capacity, screen).await,
         Command::Drain(drain) => commands::drain::execute(common, drain, screen).await,
-        Command::Up(up) => commands::up::execute(common, up, screen).await,
+        Command::Up(up) => commands::up::execute(up, screen).await,
         Command::Results(results) => match &results.job {
             Some(job) => jobs::results::execute(common, job, &results, screen).await,
             None => results::execute(common, &results, screen),

@@ -72,16 +72,6 @@ impl Summary {
         self.end.as_ref()
     }
 
-    /// The test results, if any were read.
-    pub(crate) fn results(&self) -> Option<&ResultsRead> {
-        self.results.as_ref()
-    }
-
-    /// How long the command took, if it was started.
-    pub(crate) fn elapsed(&self) -> Option<Duration> {
-        self.elapsed
-    }
-
     /// What to show once the attempt has ended; what belongs together is one
     /// text of several lines.
     pub(crate) fn lines(&self, palette: Palette) -> Vec<String> {

@@ -191,7 +191,7 @@ pub(crate) enum Command {
     /// Let a drained agent take work again.
     Resume,
     Results(ResultsArguments),
-    /// Start an agent on this machine, with nothing to set up.
+    /// Start a controller and an agent on this machine, with nothing to set up.
     Up(UpArguments),
 }
 
@@ -328,33 +328,37 @@ pub(crate) struct DrainArguments {
     pub(crate) reason: String,
 }
 
-/// Start an agent on this machine, with nothing to set up.
+/// Start a whole system on this machine, with nothing to set up: a controller and an agent.
 ///
 /// It needs no configuration and no root, listens on loopback only, and keeps
-/// everything in one directory. Ctrl-C takes nothing new and waits for what runs;
-/// a second one leaves at once, and the next `helix up` takes up what still runs.
+/// everything in one directory. What is submitted to the queue `local` runs here.
+/// Ctrl-C takes nothing new and waits for what runs; a second one leaves at once,
+/// and the next `helix up` takes up what still runs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   helix up
   helix up --demo
-  helix up --listen 127.0.0.1:7430 --directory ./agent --slots 8")]
+  helix up --listen 127.0.0.1:7510 --agent-listen 127.0.0.1:7520 --directory ./helix --slots 8")]
 pub(crate) struct UpArguments {
-    /// Where to listen, on loopback; port 0 lets the system choose.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7420")]
+    /// Where the controller answers, on loopback; port 0 lets the system choose.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7410")]
     pub(crate) listen: SocketAddr,
+    /// Where the agent answers, on loopback; port 0 lets the system choose.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7420")]
+    pub(crate) agent_listen: SocketAddr,
     /// Where everything is kept [default: below the user's state directory].
     #[arg(long, value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
     /// Work items that run at one time [default: one for each processor].
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) slots: Option<u32>,
-    /// Run real test suites through the agent out of a small queue, and end.
+    /// Submit real test suites as a job, show what becomes of them, and end.
     ///
     /// Takes the sources of crates that cargo has downloaded before, needs no
     /// network, and leaves nothing behind unless a directory is given. The
-    /// system chooses the port.
-    #[arg(long, conflicts_with = "listen")]
+    /// system chooses the ports.
+    #[arg(long, conflicts_with_all = ["listen", "agent_listen"])]
     pub(crate) demo: bool,
 }
 

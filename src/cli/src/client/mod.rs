@@ -11,7 +11,6 @@ pub(crate) mod cursor;
 pub(crate) mod follow;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -73,22 +72,6 @@ impl Connection {
             });
         }
         let channel = endpoint
-            .connect()
-            .await
-            .map_err(|source| Error::Unreachable {
-                address: address.to_string(),
-                source,
-            })?;
-        Ok(Self {
-            client: client(channel),
-            address,
-        })
-    }
-
-    /// Connects to an agent of this machine.
-    pub(crate) async fn to_loopback(socket: SocketAddr) -> Result<Self, Error> {
-        let address = Address::from(socket);
-        let channel = endpoint(&address)?
             .connect()
             .await
             .map_err(|source| Error::Unreachable {

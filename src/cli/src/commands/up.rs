@@ -19,6 +19,7 @@ use crate::arguments::{OutputFormat, UpArguments};
 use crate::demo;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::jobs::failed;
 use crate::json::Notice;
 use crate::render::units;
 use crate::screen::Screen;
@@ -83,15 +84,16 @@ impl System {
         }
         let controller = helix_controller::start(config)
             .await
-            .map_err(|source| Error::Controller { source })?;
+            .map_err(|source| Error::ControllerStart { source })?;
+        let url = format!("http://{}", controller.http_address());
         let client = Client::new(&Options {
-            url: format!("http://{}", controller.http_address()),
+            url: url.clone(),
             token: None,
             authorities: None,
             patience: MEETING_PATIENCE,
             user_agent: concat!("helix/", env!("CARGO_PKG_VERSION")).to_owned(),
         })
-        .map_err(|source| Error::Setup { source })?;
+        .map_err(|source| Error::ControllerSetup { url, source })?;
         let mut config = helix_agent::Config::for_loopback(&home.join("agent"));
         config.slots = arguments.slots.unwrap_or_else(processors);
         if !arguments.demo {
@@ -121,7 +123,7 @@ impl System {
 
     /// The queue that everything is sent to, as it was or new.
     async fn make_queue(&self) -> Result<(), Error> {
-        let queues = self.client.queues().await?;
+        let queues = self.client.queues().await.map_err(failed("list queues"))?;
         if queues.queues.iter().any(|queue| queue.name == demo::QUEUE) {
             return Ok(());
         }
@@ -129,8 +131,8 @@ impl System {
             description: "this machine".to_owned(),
             ..QueueSettings::default()
         };
-        self.client.put_queue(demo::QUEUE, &settings).await?;
-        Ok(())
+        let made = self.client.put_queue(demo::QUEUE, &settings).await;
+        made.map(drop).map_err(failed("make a queue"))
     }
 
     async fn stop(self) {

@@ -78,11 +78,6 @@ impl Board {
         self.screen.format()
     }
 
-    /// Where lines go.
-    pub(super) fn screen(&self) -> &Screen {
-        &self.screen
-    }
-
     /// Text that belongs to no item.
     pub(super) fn text(&self, text: &str) -> Result<(), Error> {
         if self.format() == OutputFormat::Json {

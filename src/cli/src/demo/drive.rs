@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use helix_api::client::{Client, Content, Until};
 use helix_api::submit::JobRequest;
-use helix_api::{Attempt, Item as ItemView, ItemQuery, ItemState, JobEvent, JobEventKind};
+use helix_api::{Attempt, Item as ItemView, ItemDetail, ItemQuery, ItemState, JobEvent, JobEventKind};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use super::report::{self, Record};
 use super::suites::{Expected, Item};
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::jobs::failed;
 use crate::render::{text, units};
 use crate::signals::Interrupts;
 
@@ -66,14 +67,15 @@ impl<'a> Driver<'a> {
             tokio::select! {
                 // Events first: what an attempt said last is of no interest once it has ended.
                 biased;
-                event = events.next() => match event? {
+                event = events.next() => match event.map_err(failed("follow the job"))? {
                     Some(event) => self.happened(event).await?,
                     None => break,
                 },
                 Some(line) = self.lines.1.recv() => self.board.doing(line.at, &line.text),
                 _ = interrupts.next() => {
                     let reason = "the demonstration was interrupted";
-                    self.client.cancel_job(&self.job, reason).await?;
+                    let cancelled = self.client.cancel_job(&self.job, reason).await;
+                    cancelled.map_err(failed("cancel the job"))?;
                     return Ok(Exit::Cancelled);
                 }
             }
@@ -83,9 +85,11 @@ impl<'a> Driver<'a> {
 
     async fn submit(&mut self) -> Result<(), Error> {
         for item in &self.items {
-            if !self.client.has_payload(&item.sha256).await? {
+            let is_there = self.client.has_payload(&item.sha256).await;
+            if !is_there.map_err(failed("look for a payload"))? {
                 let content = Content::File(item.archive.clone());
-                self.client.put_payload(&item.sha256, &content).await?;
+                let stored = self.client.put_payload(&item.sha256, &content).await;
+                stored.map_err(failed("store a payload"))?;
             }
         }
         let request = JobRequest {
@@ -101,9 +105,11 @@ impl<'a> Driver<'a> {
                 .collect(),
             ..JobRequest::default()
         };
-        self.client.submit(&request).await?;
+        let submitted = self.client.submit(&request).await;
+        submitted.map_err(failed("submit the job"))?;
         let query = ItemQuery::default();
-        let page = self.client.items(&self.job, &query).await?;
+        let page = self.client.items(&self.job, &query).await;
+        let page = page.map_err(failed("list the items"))?;
         for view in page.items {
             let at = self.items.iter().position(|item| item.name == view.name);
             if let Some(at) = at {
@@ -135,7 +141,7 @@ impl<'a> Driver<'a> {
             }
             JobEventKind::ItemRetried | JobEventKind::ItemReturned => {
                 self.board.end(at);
-                let detail = self.client.item(&self.job, &item).await?;
+                let detail = self.detail(&item).await?;
                 let told = event.attempt.as_deref();
                 let attempt = detail
                     .attempts
@@ -150,13 +156,18 @@ impl<'a> Driver<'a> {
             }
             JobEventKind::ItemEnded => {
                 self.board.end(at);
-                let detail = self.client.item(&self.job, &item).await?;
+                let detail = self.detail(&item).await?;
                 self.settle(at, &detail.item, detail.attempts)?;
                 self.give_up_on_the_rest().await?;
             }
             JobEventKind::Submitted | JobEventKind::JobEnded | JobEventKind::Other => {}
         }
         Ok(())
+    }
+
+    async fn detail(&self, item: &str) -> Result<ItemDetail, Error> {
+        let detail = self.client.item(&self.job, item).await;
+        detail.map_err(failed("look at an item"))
     }
 
     fn settle(
@@ -193,7 +204,8 @@ impl<'a> Driver<'a> {
         }
         for at in rest {
             let name = &self.items[at].name;
-            let explained = self.client.explain(&self.job, name).await?;
+            let explained = self.client.explain(&self.job, name).await;
+            let explained = explained.map_err(failed("ask why an item does not run"))?;
             self.records[at].prospect = Some(explained.prospect);
             let message = self.board.palette().yellow(text::clean(&explained.message));
             self.board.happened(at, "explained", &message.to_string())?;
@@ -202,7 +214,8 @@ impl<'a> Driver<'a> {
                 self.board.happened(at, "explained", &near.to_string())?;
             }
             let reason = "nobody can run it";
-            self.client.cancel_item(&self.job, name, reason).await?;
+            let cancelled = self.client.cancel_item(&self.job, name, reason).await;
+            cancelled.map_err(failed("cancel an item"))?;
         }
         Ok(())
     }

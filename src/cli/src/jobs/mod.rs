@@ -76,7 +76,7 @@ fn token(file: Option<&Path>) -> Result<Option<String>, Error> {
 }
 
 /// What was being done when a call failed.
-fn failed(what: impl Into<String>) -> impl FnOnce(ClientError) -> Error {
+pub(crate) fn failed(what: impl Into<String>) -> impl FnOnce(ClientError) -> Error {
     let what = what.into();
     move |source| Error::Controller { what, source }
 }

@@ -60,8 +60,10 @@ pub(crate) enum Notice<'a> {
         event: &'a str,
         message: &'a str,
     },
-    /// An agent listens.
+    /// A controller and an agent listen.
     Up {
+        controller: String,
+        /// Of the agent.
         address: String,
         directory: String,
         slots: u32,
