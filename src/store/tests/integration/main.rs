@@ -4,6 +4,7 @@
 //! `postgres://postgres@127.0.0.1:5432/postgres`. Without it the tests of that store say that they
 //! are skipped.
 
+mod cancelling;
 mod crowd;
 mod damage;
 mod ends;
