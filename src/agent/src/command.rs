@@ -290,7 +290,12 @@ async fn reload(agent: &mut Agent, file: &Path) {
 /// One line for each key, that says all: whoever reloads looks at the journal, which shows no fields.
 fn log_changes(changes: &[Change], what: &'static str) {
     for Change { key, before, after } in changes {
-        tracing::info!(key, before, after, "{what}: `{key}` from {before} to {after}");
+        tracing::info!(
+            key,
+            before,
+            after,
+            "{what}: `{key}` from {before} to {after}"
+        );
     }
 }
 
