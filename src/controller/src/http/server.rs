@@ -114,7 +114,8 @@ async fn accept(
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let graceful = Arc::new(GracefulShutdown::new());
+    let graceful = GracefulShutdown::new();
+    let late = CancellationToken::new();
     loop {
         let place = tokio::select! {
             () = stop.cancelled() => break,
@@ -135,16 +136,16 @@ async fn accept(
             }
         };
         let (router, acceptor) = (router.clone(), acceptor.clone());
-        let watcher = graceful.watcher();
+        let (watcher, late) = (graceful.watcher(), late.clone());
         tokio::spawn(async move {
             let _place = place;
-            greet(stream, peer, router, acceptor, watcher).await;
+            let talk = greet(stream, peer, router, acceptor, watcher);
+            let _ = late.run_until_cancelled(talk).await;
         });
     }
     drop(listener);
-    if let Ok(graceful) = Arc::try_unwrap(graceful) {
-        let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
-    }
+    let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+    late.cancel();
 }
 
 async fn greet(

@@ -36,7 +36,7 @@ impl Layer {
         let mut payloads = |name: &str, list: &[PayloadRequest]| -> Vec<v1::Payload> {
             list.iter()
                 .enumerate()
-                .filter_map(|(index, one)| payload(wrong, &format!("{path}.{name}[{index}]"), one))
+                .map(|(index, one)| payload(wrong, &format!("{path}.{name}[{index}]"), one))
                 .collect()
         };
         let own = payloads("payloads", &settings.payloads);

@@ -47,12 +47,16 @@ pub(super) fn stand_in(payload: &mut v1::Payload) {
     }
 }
 
-/// A payload in the words of the wire.
-pub(super) fn payload(
-    wrong: &mut Wrong,
-    path: &str,
-    request: &PayloadRequest,
-) -> Option<v1::Payload> {
+/// A payload in the words of the wire. In place of one that is wrong a good one, so that those after
+/// it keep their places.
+pub(super) fn payload(wrong: &mut Wrong, path: &str, request: &PayloadRequest) -> v1::Payload {
+    read(wrong, path, request).unwrap_or_else(|| v1::Payload {
+        source: Some(Source::Url("https://controller/".to_owned())),
+        ..v1::Payload::default()
+    })
+}
+
+fn read(wrong: &mut Wrong, path: &str, request: &PayloadRequest) -> Option<v1::Payload> {
     let mut sha256 = Vec::new();
     if let Some(text) = &request.sha256 {
         match unhex(text).filter(|digest| digest.len() == 32) {
