@@ -65,6 +65,15 @@ impl Dialect {
         self.with_suffix(query, " FOR SHARE")
     }
 
+    /// How many savepoints a transaction may have, and so how many calls share one. PostgreSQL keeps
+    /// 64 at hand; with more, all who read become slower.
+    pub(super) fn most_savepoints(self) -> usize {
+        match self {
+            Self::Sqlite => 256,
+            Self::Postgres => 60,
+        }
+    }
+
     /// The places for the values of one row among many, from the first one on, in brackets.
     pub(super) fn row_of_places(self, first: usize, count: usize) -> String {
         match self {

@@ -28,9 +28,6 @@ use crate::{Change, StoreError};
 /// How many calls wait before more are kept from coming.
 const WAITING_CALLS: usize = 1024;
 
-/// How many calls share a transaction.
-const MAX_BATCH: usize = 256;
-
 /// How often something is tried again that others were in the way of.
 const MAX_TRIES: u32 = 12;
 
@@ -175,10 +172,11 @@ enum Phase {
 
 impl WriterTask {
     async fn run(mut self, waiting: Arc<Mutex<mpsc::Receiver<Box<dyn Call>>>>) {
+        let most = self.target.dialect().most_savepoints();
         loop {
             let mut batch = Vec::new();
             // Waiting under the lock is meant: one task gathers while others write.
-            let gathered = waiting.lock().await.recv_many(&mut batch, MAX_BATCH).await;
+            let gathered = waiting.lock().await.recv_many(&mut batch, most).await;
             if gathered == 0 {
                 break;
             }

@@ -18,6 +18,7 @@ on_every_store!(
     submitted_job_is_all_there,
     repeated_submission_is_recognised_and_another_is_refused,
     impossible_submissions_leave_nothing_behind,
+    refused_submissions_among_many_leave_nothing_behind,
     pages_go_on_where_the_last_ended,
     jobs_are_found_by_what_they_are_labelled_with,
     item_is_found_by_id_before_name,
@@ -225,6 +226,36 @@ async fn impossible_submissions_leave_nothing_behind(store: Arc<dyn Store>) {
         store.submit(new_job("k", 3, 0), at(1)).await.expect("good"),
         Submitted::Now
     );
+}
+
+async fn refused_submissions_among_many_leave_nothing_behind(store: Arc<dyn Store>) {
+    with_job(&*store, "j", 1, 0).await;
+    let mut tasks = Vec::new();
+    for number in 0..30 {
+        let store = Arc::clone(&store);
+        tasks.push(tokio::spawn(async move {
+            let mut job = new_job(&format!("k{number}"), 3, 0);
+            if number % 3 == 0 {
+                job.items[2].id = item_id("j.i0");
+            }
+            store.submit(job, at(1)).await
+        }));
+    }
+    for (number, task) in tasks.into_iter().enumerate() {
+        let answer = task.await.expect("no panic");
+        let stored = store
+            .job(&job_id(&format!("k{number}")))
+            .await
+            .expect("asked");
+        if number % 3 == 0 {
+            assert!(matches!(answer, Err(StoreError::Invalid(_))), "{answer:?}");
+            assert_eq!(stored, None);
+        } else {
+            assert_eq!(answer.expect("stored"), Submitted::Now);
+            assert_eq!(stored.expect("there").counts.waiting, 3);
+        }
+    }
+    assert_eq!(store.lanes().await.expect("lanes").len(), 21);
 }
 
 async fn pages_go_on_where_the_last_ended(store: Arc<dyn Store>) {
