@@ -25,7 +25,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Dropping it without [`Running::shutdown`] leaves its tasks running in the runtime.
 #[derive(Debug)]
 pub struct Running {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     http: SocketAddr,
     agents: SocketAddr,
     stop: CancellationToken,

@@ -11,6 +11,8 @@ mod agent;
 mod attempt;
 mod board;
 mod command;
+#[cfg(test)]
+mod component;
 mod config;
 mod controller;
 mod core;

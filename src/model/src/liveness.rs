@@ -1,4 +1,7 @@
 //! Whether an agent is there: alive, silent or lost.
+//!
+//! A machine that comes back with another boot is no case of its own: the agent is asked for each
+//! attempt, since the end of one may be on its disk, and what it does not know of is lost.
 
 use std::time::Duration;
 
@@ -45,16 +48,6 @@ impl LivenessPolicy {
         };
         Some(at.saturating_sub(silent_for))
     }
-}
-
-/// Whether an attempt can still be running, from the boot that it was taken in and the present one.
-///
-/// An attempt does not outlive its machine's boot, but its end may be on the machine's disk: who
-/// hears of another boot asks the agent before giving the attempt up. Where either boot is not
-/// known, it can.
-#[must_use]
-pub fn may_run(taken_in_boot: Option<&str>, present_boot: &str) -> bool {
-    taken_in_boot.is_none_or(|boot| boot.is_empty() || present_boot.is_empty() || boot == present_boot)
 }
 
 #[cfg(test)]

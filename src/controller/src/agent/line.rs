@@ -91,7 +91,7 @@ pub(crate) fn watch_over(core: &Arc<Core>, handle: Arc<AgentHandle>) {
                 handle.connection.send_replace(Connection::Lost);
                 core_of_task.wake();
             }
-            let wait = policy.patience.saturating_sub(silent_for).max(Duration::from_secs(1));
+            let wait = policy.next_judgement_in(silent_for).unwrap_or(INTERVAL);
             tokio::select! {
                 biased;
                 changed = connection.changed() => if changed.is_err() { return },

@@ -169,3 +169,6 @@ impl Board {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
