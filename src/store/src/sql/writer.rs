@@ -259,31 +259,23 @@ impl WriterTask {
         if dialect == Dialect::Postgres {
             lock_jobs(&mut session, subjects).await.map_err(database)?;
         }
+        // The end of the transaction ends the last savepoint too.
         let several = batch.len() > 1;
+        let mut savepoint = "SAVEPOINT one";
         let mut written = false;
         for call in batch.iter_mut() {
             if several {
-                session
-                    .execute_all("SAVEPOINT one")
-                    .await
-                    .map_err(database)?;
+                session.execute_all(savepoint).await.map_err(database)?;
+                savepoint = "RELEASE SAVEPOINT one; SAVEPOINT one";
             }
             let changes = session.changes.len();
             match call.run(&mut session).await {
-                Ok(()) => {
-                    written = true;
-                    if several {
-                        session
-                            .execute_all("RELEASE SAVEPOINT one")
-                            .await
-                            .map_err(database)?;
-                    }
-                }
+                Ok(()) => written = true,
                 Err(Failure::Refused(error)) => {
                     session.changes.truncate(changes);
                     call.refuse(error);
                     if several {
-                        let undo = "ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one";
+                        let undo = "ROLLBACK TO SAVEPOINT one";
                         session.execute_all(undo).await.map_err(database)?;
                     }
                 }
