@@ -203,7 +203,10 @@ impl Running {
         self.core.tasks().end();
         self.core.tasks().ended().await;
         // A beat of long ago tells others that they may take over what is left.
-        let last = self.core.store().beat(self.core.id(), SystemTime::UNIX_EPOCH);
+        let last = self
+            .core
+            .store()
+            .beat(self.core.id(), SystemTime::UNIX_EPOCH);
         match tokio::time::timeout(LAST_WORDS, last).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

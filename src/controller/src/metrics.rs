@@ -61,7 +61,10 @@ fn describe() {
         "helix_controller_store_errors_total",
         "Calls of the store that failed."
     );
-    describe_counter!("helix_controller_log_bytes_total", "Console bytes received.");
+    describe_counter!(
+        "helix_controller_log_bytes_total",
+        "Console bytes received."
+    );
     describe_gauge!("helix_controller_agents", "Agents, by liveness.");
     describe_gauge!("helix_controller_attempts", "Attempts looked after.");
     describe_gauge!("helix_controller_waiting", "Work items that wait.");

@@ -141,7 +141,13 @@ async fn take(core: Arc<Core>, plan: Plan) {
     let began = Instant::now();
     let taken = core
         .store()
-        .take(core.id(), plan.lane, &plan.agent, &plan.attempts, core.now())
+        .take(
+            core.id(),
+            plan.lane,
+            &plan.agent,
+            &plan.attempts,
+            core.now(),
+        )
         .await;
     metrics::histogram!("helix_controller_take_seconds").record(began.elapsed());
     let subjects: Vec<Subject> = match taken {
@@ -153,7 +159,10 @@ async fn take(core: Arc<Core>, plan: Plan) {
             find_taken(&core, &plan).await
         }
     };
-    let ids = subjects.iter().map(|subject| subject.attempt().clone()).collect();
+    let ids = subjects
+        .iter()
+        .map(|subject| subject.attempt().clone())
+        .collect();
     let agent = core.handle_of(&plan.agent);
     for subject in subjects {
         attempt::begin(&core, Arc::clone(&agent), subject, Beginning::New);

@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use crate::outcome::{
-    HELIX_EXIT_CANCELLED, HELIX_EXIT_DEAD_LETTER, HELIX_EXIT_TIMEOUT,
-};
+use crate::outcome::{HELIX_EXIT_CANCELLED, HELIX_EXIT_DEAD_LETTER, HELIX_EXIT_TIMEOUT};
 use crate::work_item::Delivery;
 
 /// How an attempt ended, as far as it decides what follows.
@@ -149,9 +147,7 @@ pub fn agrees(announced: Announced, follow: &Follow) -> bool {
                 delivery,
                 because: WaitBecause::Retry,
             },
-        ) => {
-            (next_delivery, next_retries_used) == (delivery.number(), delivery.retries_used())
-        }
+        ) => (next_delivery, next_retries_used) == (delivery.number(), delivery.retries_used()),
         (
             Announced::Returned { next_delivery },
             Follow::Wait {

@@ -206,7 +206,8 @@ impl Line {
         let strangers = self.core.board().reported(&handle.name, said.report);
         self.core.wake();
         let now = Instant::now();
-        self.strangers.retain(|attempt, _| strangers.contains(attempt));
+        self.strangers
+            .retain(|attempt, _| strangers.contains(attempt));
         for stranger in strangers {
             match self.strangers.get(&stranger) {
                 // Seen for the first time it may be one that is ending, or beginning, just now.
@@ -215,7 +216,8 @@ impl Line {
                 }
                 Some(until) if *until > now => {}
                 Some(_) => {
-                    self.strangers.insert(stranger.clone(), now + STRANGER_AFTER);
+                    self.strangers
+                        .insert(stranger.clone(), now + STRANGER_AFTER);
                     self.look_at(stranger, Arc::clone(link));
                 }
             }
@@ -247,9 +249,10 @@ impl Line {
 
     /// Notes in the store how the agent is, for other controllers and later lives.
     fn save(&mut self, handle: &AgentHandle, said: &Reported) {
-        let is_due = self.saved.as_ref().is_none_or(|(at, boot)| {
-            at.elapsed() >= SAVE_AFTER || *boot != said.report.boot_id
-        });
+        let is_due = self
+            .saved
+            .as_ref()
+            .is_none_or(|(at, boot)| at.elapsed() >= SAVE_AFTER || *boot != said.report.boot_id);
         if !is_due {
             return;
         }

@@ -54,7 +54,12 @@ pub(crate) enum Connection {
 
 impl AgentHandle {
     /// An agent that there is no line to yet.
-    pub(crate) fn new(name: AgentName, origin: AgentOrigin, address: &str, seen: SystemTime) -> Self {
+    pub(crate) fn new(
+        name: AgentName,
+        origin: AgentOrigin,
+        address: &str,
+        seen: SystemTime,
+    ) -> Self {
         Self {
             name,
             known: Mutex::new(Known {

@@ -366,9 +366,8 @@ impl Service {
     /// Where an agent is to be called, as a URL.
     fn address(&self, request: &AnnounceRequest) -> Result<String, Status> {
         let address = request.address.as_str();
-        let is_plain = |character: char| {
-            character.is_ascii_alphanumeric() || ".-_:[]".contains(character)
-        };
+        let is_plain =
+            |character: char| character.is_ascii_alphanumeric() || ".-_:[]".contains(character);
         let (host, port) = address
             .rsplit_once(':')
             .filter(|(host, _)| !host.is_empty() && address.chars().all(is_plain))
@@ -393,7 +392,9 @@ impl Service {
             return Ok(format!("https://{address}"));
         }
         let is_loopback = bare == "localhost"
-            || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+            || bare
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback());
         if !is_loopback && !agents.allow_plain {
             return Err(status(
                 Code::PermissionDenied,

@@ -187,7 +187,10 @@ impl Attempt {
     /// Has the agent told that the attempt is to end, for as long as it takes.
     fn tell_to_end(&self) {
         let reason = self.orders.borrow().clone().unwrap_or_default();
-        let (core, agent) = (std::sync::Arc::clone(&self.core), std::sync::Arc::clone(&self.agent));
+        let (core, agent) = (
+            std::sync::Arc::clone(&self.core),
+            std::sync::Arc::clone(&self.agent),
+        );
         let attempt = self.id().clone();
         self.core.tasks().spawn(async move {
             let mut failures = 0;
@@ -195,7 +198,9 @@ impl Attempt {
                 if let Some(link) = agent.link() {
                     match link.cancel(&attempt, &reason).await {
                         Ok(()) | Err(CallError::Unknown) => return,
-                        Err(error) => tracing::debug!(error = %error, "attempt cannot be cancelled yet"),
+                        Err(error) => {
+                            tracing::debug!(error = %error, "attempt cannot be cancelled yet")
+                        }
                     }
                 }
                 rest(&core, failures).await;
@@ -206,7 +211,12 @@ impl Attempt {
 }
 
 async fn rest(core: &Core, failures: u32) {
-    let wait = crate::world::backoff(core.world(), super::FIRST_WAIT, super::LONGEST_WAIT, failures);
+    let wait = crate::world::backoff(
+        core.world(),
+        super::FIRST_WAIT,
+        super::LONGEST_WAIT,
+        failures,
+    );
     tokio::time::sleep(wait).await;
 }
 

@@ -21,9 +21,7 @@ struct Line {
 
 /// Waits until a line is not the one to use any more.
 pub(super) async fn gone(connection: &mut watch::Receiver<Connection>, number: u64) {
-    let is_other = |connection: &Connection| {
-        !matches!(connection, Connection::Up { number: up, .. } if *up == number)
-    };
+    let is_other = |connection: &Connection| !matches!(connection, Connection::Up { number: up, .. } if *up == number);
     if connection.wait_for(is_other).await.is_err() {
         std::future::pending().await
     }
@@ -39,7 +37,12 @@ impl Attempt {
                 // The store ends it as cancelled, instead of giving it back.
                 return give_back("CANCELLED", &reason);
             }
-            let Some(Line { link, number, mut connection }) = self.line().await else {
+            let Some(Line {
+                link,
+                number,
+                mut connection,
+            }) = self.line().await
+            else {
                 return if self.may_be_there {
                     lost_line()
                 } else {
@@ -67,7 +70,9 @@ impl Attempt {
                     self.core.attached(&self.agent.name, self.id());
                     return Step::Stream(stream);
                 }
-                Err(CallError::Refused(refused)) => return Step::End(Conclusion::GivenBack(refused)),
+                Err(CallError::Refused(refused)) => {
+                    return Step::End(Conclusion::GivenBack(refused));
+                }
                 Err(
                     error @ (CallError::Duplicate
                     | CallError::Unknown
@@ -99,7 +104,12 @@ impl Attempt {
     async fn find(&mut self) -> Found {
         let mut failures = 0;
         loop {
-            let Some(Line { link, number, mut connection }) = self.line().await else {
+            let Some(Line {
+                link,
+                number,
+                mut connection,
+            }) = self.line().await
+            else {
                 return Found::Stream(lost_line());
             };
             let (event, offset) = (self.last_event, self.log.console_offset());
@@ -129,7 +139,9 @@ impl Attempt {
                         "the agent cannot read the attempt's history: {message}"
                     )));
                 }
-                Err(error @ (CallError::Refused(_) | CallError::Duplicate | CallError::Open(_))) => {
+                Err(
+                    error @ (CallError::Refused(_) | CallError::Duplicate | CallError::Open(_)),
+                ) => {
                     tracing::debug!(error = %error, failures, "attempt cannot be attached to yet");
                 }
             }

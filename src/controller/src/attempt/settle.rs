@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use helix_model::dispatch::ItemEnd as ModelEnd;
 use helix_model::dispatch::{
     AVOID_AFTER_FAILURE, AVOID_AFTER_RETURN, AttemptEnd, Follow, WaitBecause, agrees, follow,
 };
-use helix_model::dispatch::ItemEnd as ModelEnd;
 use helix_store::{
     AttemptState, Avoid, ItemEnd, ItemEndKind, Judgement, Next, Progress, RetryPlace, Settlement,
     VerdictKind,
@@ -283,7 +283,10 @@ impl Attempt {
 
     /// Tells the agent that it may forget, in the background.
     fn acknowledge(&self) {
-        let (core, agent) = (std::sync::Arc::clone(&self.core), std::sync::Arc::clone(&self.agent));
+        let (core, agent) = (
+            std::sync::Arc::clone(&self.core),
+            std::sync::Arc::clone(&self.agent),
+        );
         let attempt = self.id().clone();
         self.core.tasks().spawn(async move {
             let until = Instant::now() + ACKNOWLEDGE_WITHIN;
@@ -297,12 +300,8 @@ impl Attempt {
                         }
                     }
                 }
-                let wait = crate::world::backoff(
-                    core.world(),
-                    super::FIRST_WAIT,
-                    FIRST_REST,
-                    failures,
-                );
+                let wait =
+                    crate::world::backoff(core.world(), super::FIRST_WAIT, FIRST_REST, failures);
                 tokio::time::sleep(wait).await;
                 failures = failures.saturating_add(1);
             }

@@ -25,11 +25,7 @@ pub(crate) struct HeldAt {
 impl Board {
     /// An agent said something of itself. Returns the attempts that it runs and this controller knows
     /// nothing of.
-    pub(crate) fn reported(
-        &mut self,
-        name: &AgentName,
-        report: AgentReport,
-    ) -> Vec<AttemptId> {
+    pub(crate) fn reported(&mut self, name: &AgentName, report: AgentReport) -> Vec<AttemptId> {
         let key = self.agent_key(name);
         let Some(agent) = self.agents.get_mut(&key) else {
             return Vec::new();
@@ -40,8 +36,11 @@ impl Board {
                     && before.total == report.total
                     && before.capabilities == report.capabilities
             });
-        let running: BTreeSet<&AttemptId> =
-            report.running.iter().map(|running| &running.attempt).collect();
+        let running: BTreeSet<&AttemptId> = report
+            .running
+            .iter()
+            .map(|running| &running.attempt)
+            .collect();
         agent.ended.retain(|attempt, _| running.contains(attempt));
         let strangers = running
             .iter()
@@ -146,9 +145,10 @@ impl Board {
         self.agents.values().any(|agent| {
             agent.is_connected
                 && agent.name != *except
-                && agent.report.as_deref().is_some_and(|report| {
-                    withheld(report).is_none() && fits_ever(item, report)
-                })
+                && agent
+                    .report
+                    .as_deref()
+                    .is_some_and(|report| withheld(report).is_none() && fits_ever(item, report))
         })
     }
 
@@ -192,8 +192,7 @@ impl Board {
     }
 
     pub(super) fn set_able(&mut self, key: AgentKey, want: WantKey) {
-        if let (Some(agent), Some(wanted)) =
-            (self.agents.get_mut(&key), self.wants.get_mut(&want))
+        if let (Some(agent), Some(wanted)) = (self.agents.get_mut(&key), self.wants.get_mut(&want))
         {
             agent.able.insert(want);
             wanted.able.insert(key);
@@ -201,8 +200,7 @@ impl Board {
     }
 
     fn set_unable(&mut self, key: AgentKey, want: WantKey) {
-        if let (Some(agent), Some(wanted)) =
-            (self.agents.get_mut(&key), self.wants.get_mut(&want))
+        if let (Some(agent), Some(wanted)) = (self.agents.get_mut(&key), self.wants.get_mut(&want))
         {
             agent.able.remove(&want);
             wanted.able.remove(&key);
@@ -295,8 +293,11 @@ fn room(agent: &Agent) -> (Resources, u32) {
     let Some(report) = agent.report.as_deref() else {
         return (Resources::default(), 0);
     };
-    let reported: BTreeSet<&AttemptId> =
-        report.running.iter().map(|running| &running.attempt).collect();
+    let reported: BTreeSet<&AttemptId> = report
+        .running
+        .iter()
+        .map(|running| &running.attempt)
+        .collect();
     let ended = agent.ended.values();
     let mut free = ended.fold(report.free, |free, amount| free.plus(*amount));
     for (attempt, held) in &agent.held {

@@ -86,7 +86,8 @@ impl Board {
     /// Whose turn it is of the lanes that an agent has room for.
     fn best_lane(&self, key: AgentKey, now: Instant) -> Option<LaneId> {
         let agent = self.agents.get(&key)?;
-        let is_blocked = |lane: &LaneId| agent.empty.get(lane).is_some_and(|(until, _)| *until > now);
+        let is_blocked =
+            |lane: &LaneId| agent.empty.get(lane).is_some_and(|(until, _)| *until > now);
         let wants = agent.open.iter().filter_map(|want| self.wants.get(want));
         wants
             .filter_map(|want| want.ready.iter().find(|(_, lane)| !is_blocked(lane)))

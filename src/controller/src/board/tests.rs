@@ -116,12 +116,17 @@ impl Table {
             let ids = plan.attempts.iter().cloned().collect();
             assert!(!self.board.taken(plan, &ids, self.now), "all was taken");
         }
-        plans.iter().flat_map(|plan| plan.attempts.clone()).collect()
+        plans
+            .iter()
+            .flat_map(|plan| plan.attempts.clone())
+            .collect()
     }
 }
 
 fn shares(of: &[(&str, usize)]) -> BTreeMap<String, usize> {
-    of.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+    of.iter()
+        .map(|(name, count)| ((*name).to_owned(), *count))
+        .collect()
 }
 
 #[tokio::test]
@@ -149,16 +154,22 @@ async fn late_report_leads_to_neither_too_many_nor_too_few() {
     // Made before the agent had heard of them.
     table.board.reported(&name, report(2, &[]));
     assert!(table.plan().is_empty());
-    table.board.reported(&name, report(2, &[&first[0], &first[1]]));
+    table
+        .board
+        .reported(&name, report(2, &[&first[0], &first[1]]));
     assert!(table.plan().is_empty());
     // One ends, which the report does not know yet.
     table.board.released(&name, &first[0]);
     let plans = table.plan();
     let second = table.take_all(&plans);
     assert_eq!(second.len(), 1);
-    table.board.reported(&name, report(2, &[&first[0], &first[1]]));
+    table
+        .board
+        .reported(&name, report(2, &[&first[0], &first[1]]));
     assert!(table.plan().is_empty(), "the report is from before the end");
-    table.board.reported(&name, report(2, &[&first[1], &second[0]]));
+    table
+        .board
+        .reported(&name, report(2, &[&first[1], &second[0]]));
     assert!(table.plan().is_empty());
 }
 
@@ -191,7 +202,10 @@ async fn tools_decide_who_gets_what() {
 async fn small_job_is_served_beside_a_huge_one() {
     let mut table = Table::new();
     table.board.reported(&agent("a"), report(4, &[]));
-    table.lanes(vec![lane(1, "huge", 1_000_000, None), lane(2, "small", 2, None)]);
+    table.lanes(vec![
+        lane(1, "huge", 1_000_000, None),
+        lane(2, "small", 2, None),
+    ]);
     let plans = table.plan();
     let of = |id| {
         let plans = plans.iter().filter(|plan| plan.lane == LaneId(id));
@@ -230,7 +244,10 @@ async fn refused_want_waits_and_others_do_not() {
     let until = table.now + Duration::from_secs(10);
     table.board.refused(&name, &plans[0].want, false, until);
     table.board.released(&name, &taken[0]);
-    table.lanes(vec![lane(1, "job", 1, Some("gpu")), lane(2, "other", 1, None)]);
+    table.lanes(vec![
+        lane(1, "job", 1, Some("gpu")),
+        lane(2, "other", 1, None),
+    ]);
     let plans = table.plan();
     assert_eq!(plans.len(), 1);
     assert_eq!(plans[0].lane, LaneId(2));
@@ -268,7 +285,10 @@ async fn reading_that_overlaps_a_take_is_put_right_by_the_next() {
     // Read before the commit, or after: nobody knows.
     table.lanes(vec![lane(1, "job", 2, None)]);
     let ids = plans[0].attempts.iter().cloned().collect();
-    assert!(table.board.taken(&plans[0], &ids, table.now), "to be read again");
+    assert!(
+        table.board.taken(&plans[0], &ids, table.now),
+        "to be read again"
+    );
     table.lanes(vec![lane(1, "job", 1, None)]);
     assert_eq!(table.board.waiting(), 1);
     table.board.released(&agent("a"), &plans[0].attempts[0]);
@@ -296,5 +316,9 @@ async fn one_event_costs_little_among_very_many() {
         table.take_all(&next);
     }
     // Far above what it takes, far below what looking at all of them would.
-    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        began.elapsed()
+    );
 }

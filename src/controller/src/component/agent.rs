@@ -266,7 +266,11 @@ impl AgentService for ScriptedAgent {
             state.attempts.insert(item.attempt_id.clone(), item.clone());
         });
         let events = self.history(&item);
-        let responses = events.map(|event| Ok(v1::RunResponse { event: Some(event?) }));
+        let responses = events.map(|event| {
+            Ok(v1::RunResponse {
+                event: Some(event?),
+            })
+        });
         Ok(Response::new(responses.boxed()))
     }
 
@@ -279,12 +283,17 @@ impl AgentService for ScriptedAgent {
         let item = item.ok_or_else(unknown)?;
         let events = self.history(&item).filter(move |event| {
             let is_new = event.as_ref().is_ok_and(|event| {
-                let is_console = event.number == 0 && event.console_offset >= request.console_offset;
+                let is_console =
+                    event.number == 0 && event.console_offset >= request.console_offset;
                 event.number > request.after_event || is_console
             });
             std::future::ready(is_new)
         });
-        let responses = events.map(|event| Ok(v1::AttachResponse { event: Some(event?) }));
+        let responses = events.map(|event| {
+            Ok(v1::AttachResponse {
+                event: Some(event?),
+            })
+        });
         Ok(Response::new(responses.boxed()))
     }
 

@@ -145,12 +145,17 @@ async fn item_runs_on_an_agent_at_an_address_and_its_log_is_kept() {
     let scene = Scene::new();
     let agent = ScriptedAgent::new("one");
     let address = agent.listen().await;
-    let running = scene.start(vec![AgentAddress(format!("http://{address}"))]).await;
+    let running = scene
+        .start(vec![AgentAddress(format!("http://{address}"))])
+        .await;
     submit(&running, &["passes", "fails-first", "prints-much"], 1, None).await;
     assert_eq!(scene.end("passes").await, ItemEndKind::Passed);
     assert_eq!(scene.end("fails-first").await, ItemEndKind::PassedOnRetry);
     assert_eq!(scene.end("prints-much").await, ItemEndKind::Passed);
-    assert_eq!(read_log(&running, &scene, "passes", 0).await, "hello from passes\n");
+    assert_eq!(
+        read_log(&running, &scene, "passes", 0).await,
+        "hello from passes\n"
+    );
     assert_eq!(
         read_log(&running, &scene, "fails-first", 1).await,
         "hello from fails-first\n"
@@ -158,7 +163,10 @@ async fn item_runs_on_an_agent_at_an_address_and_its_log_is_kept() {
     // Long logs go to the object store, and are no different to read.
     let much = read_log(&running, &scene, "prints-much", 0).await;
     assert_eq!(much, agent::MUCH.repeat(agent::TIMES));
-    let standing = running.core.agent(&AgentName("one".to_owned())).expect("known");
+    let standing = running
+        .core
+        .agent(&AgentName("one".to_owned()))
+        .expect("known");
     assert_eq!(standing.liveness, Liveness::Alive);
     assert_eq!(standing.origin, AgentOrigin::Configured);
     agent.wait_for_acknowledged(4).await;
@@ -170,7 +178,9 @@ async fn running_item_is_cancelled_and_its_log_followed() {
     let scene = Scene::new();
     let agent = ScriptedAgent::new("one");
     let address = agent.listen().await;
-    let running = scene.start(vec![AgentAddress(format!("http://{address}"))]).await;
+    let running = scene
+        .start(vec![AgentAddress(format!("http://{address}"))])
+        .await;
     submit(&running, &["hangs"], 3, None).await;
     let started = async {
         while !matches!(scene.item("hangs").await.state, ItemState::Running { .. }) {
@@ -203,7 +213,10 @@ async fn next_controller_attaches_to_what_runs() {
     let running = scene.start(addresses).await;
     assert_eq!(scene.end("hangs").await, ItemEndKind::Passed);
     assert_eq!(agent.runs(), 1, "it is not run again");
-    assert_eq!(read_log(&running, &scene, "hangs", 0).await, "hello from hangs\n");
+    assert_eq!(
+        read_log(&running, &scene, "hangs", 0).await,
+        "hello from hangs\n"
+    );
     running.shutdown().await;
 }
 
@@ -219,8 +232,16 @@ async fn agent_that_announces_itself_is_called_back() {
         address: address.to_string(),
         tls: false,
     };
-    let mut responses = client.announce(request).await.expect("admitted").into_inner();
-    let first = responses.message().await.expect("it answers").expect("the first");
+    let mut responses = client
+        .announce(request)
+        .await
+        .expect("admitted")
+        .into_inner();
+    let first = responses
+        .message()
+        .await
+        .expect("it answers")
+        .expect("the first");
     let Some(controller_v1::announce_response::Kind::Controller(info)) = first.kind else {
         panic!("the first says who answers");
     };
@@ -248,8 +269,16 @@ async fn agent_behind_a_tunnel_runs_items() {
         kind: Some(controller_v1::tunnel_request::Kind::Data(data)),
     });
     let requests = futures::stream::iter([hello]).chain(data);
-    let mut responses = client.tunnel(requests).await.expect("admitted").into_inner();
-    let first = responses.message().await.expect("it answers").expect("the first");
+    let mut responses = client
+        .tunnel(requests)
+        .await
+        .expect("admitted")
+        .into_inner();
+    let first = responses
+        .message()
+        .await
+        .expect("it answers")
+        .expect("the first");
     assert!(matches!(
         first.kind,
         Some(controller_v1::tunnel_response::Kind::Controller(_))
@@ -264,7 +293,10 @@ async fn agent_behind_a_tunnel_runs_items() {
     submit(&running, &["passes", "prints-much"], 0, None).await;
     assert_eq!(scene.end("passes").await, ItemEndKind::Passed);
     assert_eq!(scene.end("prints-much").await, ItemEndKind::Passed);
-    let standing = running.core.agent(&AgentName("one".to_owned())).expect("known");
+    let standing = running
+        .core
+        .agent(&AgentName("one".to_owned()))
+        .expect("known");
     assert_eq!(standing.origin, AgentOrigin::Tunnelled);
     running.shutdown().await;
     serving.abort();
@@ -275,19 +307,27 @@ async fn item_that_nobody_can_run_says_so_and_who_comes_nearest() {
     let scene = Scene::new();
     let agent = ScriptedAgent::new("one");
     let address = agent.listen().await;
-    let running = scene.start(vec![AgentAddress(format!("http://{address}"))]).await;
+    let running = scene
+        .start(vec![AgentAddress(format!("http://{address}"))])
+        .await;
     submit(&running, &["passes"], 0, Some("gpu")).await;
     let explained = async {
         loop {
             let explanation = running.core.explain(&job(), "passes").await;
             let explanation = explanation.expect("it answers").expect("it is there");
-            if explanation.agents.iter().any(|agent| agent.reason != "SILENT") {
+            if explanation
+                .agents
+                .iter()
+                .any(|agent| agent.reason != "SILENT")
+            {
                 return explanation;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let explanation = tokio::time::timeout(LIMIT, explained).await.expect("in time");
+    let explanation = tokio::time::timeout(LIMIT, explained)
+        .await
+        .expect("in time");
     assert_eq!(explanation.prospect, Prospect::Never);
     assert_eq!(explanation.nearest, ["no agent has `gpu` in any version"]);
     assert_eq!(explanation.agents[0].reason, "MISSING_CAPABILITY");
@@ -299,7 +339,9 @@ async fn refusal_costs_nothing_and_is_kept() {
     let scene = Scene::new();
     let agent = ScriptedAgent::new("one").with(Script::RefuseFirst);
     let address = agent.listen().await;
-    let running = scene.start(vec![AgentAddress(format!("http://{address}"))]).await;
+    let running = scene
+        .start(vec![AgentAddress(format!("http://{address}"))])
+        .await;
     submit(&running, &["passes"], 0, None).await;
     assert_eq!(scene.end("passes").await, ItemEndKind::Passed);
     let item = scene.item("passes").await;
@@ -317,11 +359,29 @@ async fn hello_that_makes_no_sense_is_refused_by_its_field() {
     let mut client = client(&running).await;
     let good = ScriptedAgent::new("one").info();
     for (machine, address, tls, field, code) in [
-        ("", "127.0.0.1:1", false, "agent.machine", Code::InvalidArgument),
+        (
+            "",
+            "127.0.0.1:1",
+            false,
+            "agent.machine",
+            Code::InvalidArgument,
+        ),
         ("one", "127.0.0.1", false, "address", Code::InvalidArgument),
-        ("one", "127.0.0.1:0", false, "address", Code::InvalidArgument),
+        (
+            "one",
+            "127.0.0.1:0",
+            false,
+            "address",
+            Code::InvalidArgument,
+        ),
         ("one", "::1:80", false, "address", Code::InvalidArgument),
-        ("one", "user@host:80", false, "address", Code::InvalidArgument),
+        (
+            "one",
+            "user@host:80",
+            false,
+            "address",
+            Code::InvalidArgument,
+        ),
         ("one", "agent.example:80", false, "", Code::PermissionDenied),
         ("one", "127.0.0.1:1", true, "", Code::PermissionDenied),
     ] {
@@ -346,5 +406,7 @@ async fn hello_that_makes_no_sense_is_refused_by_its_field() {
 
 async fn client(running: &Running) -> ControllerServiceClient<Channel> {
     let address = format!("http://{}", running.agents_address());
-    ControllerServiceClient::connect(address).await.expect("it listens")
+    ControllerServiceClient::connect(address)
+        .await
+        .expect("it listens")
 }

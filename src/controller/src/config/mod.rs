@@ -229,7 +229,12 @@ impl Config {
     /// Where the store is: the configured one, or the embedded one in the state directory.
     #[must_use]
     pub fn store_url(&self) -> String {
-        let default = || format!("sqlite://{}", self.state_directory.join("helix.db").display());
+        let default = || {
+            format!(
+                "sqlite://{}",
+                self.state_directory.join("helix.db").display()
+            )
+        };
         self.store.url.clone().unwrap_or_else(default)
     }
 }

@@ -67,8 +67,16 @@ pub(super) fn check_http(root: &Section<'_>, config: &Config) {
 
 pub(super) fn read_agents(section: &Section<'_>, config: &mut AgentsConfig, sources: &dyn Sources) {
     section.set("listen", &mut config.listen, value::address);
-    section.set("silence", &mut config.silence, value::duration(SECOND..=HOUR));
-    section.set("patience", &mut config.patience, value::duration(SECOND..=DAY));
+    section.set(
+        "silence",
+        &mut config.silence,
+        value::duration(SECOND..=HOUR),
+    );
+    section.set(
+        "patience",
+        &mut config.patience,
+        value::duration(SECOND..=DAY),
+    );
     if config.patience < config.silence {
         let message = "`agents.patience` is less than `silence`".to_owned();
         let hint = "an agent that is not even silent yet cannot be lost";
@@ -94,10 +102,12 @@ pub(super) fn read_agents(section: &Section<'_>, config: &mut AgentsConfig, sour
         let identity = read_identity(&tls, sources);
         let client_ca = tls.require("client_ca", |item| pem(item, "CERTIFICATE", sources));
         tls.finish();
-        config.tls = identity.zip(client_ca).map(|(identity, client_ca)| TlsConfig {
-            identity,
-            client_ca,
-        });
+        config.tls = identity
+            .zip(client_ca)
+            .map(|(identity, client_ca)| TlsConfig {
+                identity,
+                client_ca,
+            });
     }
     if let Some(tls) = section.section("client_tls") {
         let identity = read_identity(&tls, sources);
@@ -132,9 +142,12 @@ fn agent_address(
     const HINT: &str = "such as `https://agent-1.example:7420`";
     let text = http_url(item)?;
     let url = Url::parse(&text).map_err(|_| Complaint::new("is no URL").hint(HINT))?;
-    if url.path() != "/" || url.port().is_none() && !text.ends_with(":80") && !text.ends_with(":443")
+    if url.path() != "/"
+        || url.port().is_none() && !text.ends_with(":80") && !text.ends_with(":443")
     {
-        return Err(Complaint::new(format!("must have a port and no path, unlike `{text}`")).hint(HINT));
+        return Err(
+            Complaint::new(format!("must have a port and no path, unlike `{text}`")).hint(HINT),
+        );
     }
     let is_loopback = match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
@@ -161,11 +174,12 @@ fn agent_address(
 pub(super) fn http_url(item: &Item<'_>) -> Result<String, Complaint> {
     const HINT: &str = "such as `https://helix.example`";
     let text = value::text(item)?;
-    let url = Url::parse(&text).map_err(|error| {
-        Complaint::new(format!("is no URL: {error}")).hint(HINT)
-    })?;
+    let url = Url::parse(&text)
+        .map_err(|error| Complaint::new(format!("is no URL: {error}")).hint(HINT))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(Complaint::new("must begin with `http://` or `https://` and a host").hint(HINT));
+        return Err(
+            Complaint::new("must begin with `http://` or `https://` and a host").hint(HINT),
+        );
     }
     if !url.username().is_empty()
         || url.password().is_some()

@@ -116,9 +116,8 @@ fn read(root: &Section<'_>, sources: &dyn Sources) -> Config {
 /// Both servers cannot have one port.
 fn check_ports(root: &Section<'_>, config: &Config) {
     let (http, agents) = (config.http.address, config.agents.listen);
-    let overlap = http.ip() == agents.ip()
-        || http.ip().is_unspecified()
-        || agents.ip().is_unspecified();
+    let overlap =
+        http.ip() == agents.ip() || http.ip().is_unspecified() || agents.ip().is_unspecified();
     if http.port() == agents.port() && http.port() != 0 && overlap {
         let message =
             format!("`http.address` `{http}` and `agents.listen` `{agents}` are the same");

@@ -39,9 +39,8 @@ pub(super) fn read_store(section: &Section<'_>, config: &mut StoreConfig, source
                 let url = value::text(item)?;
                 let has_password = Url::parse(&url).is_ok_and(|url| url.password().is_some());
                 if has_password {
-                    let complaint = Complaint::new(
-                        "has a password, which must not stand in the configuration",
-                    );
+                    let complaint =
+                        Complaint::new("has a password, which must not stand in the configuration");
                     return Err(complaint.hint(FROM_OUTSIDE));
                 }
                 url
@@ -50,8 +49,10 @@ pub(super) fn read_store(section: &Section<'_>, config: &mut StoreConfig, source
         match url.split_once(':') {
             Some(("sqlite" | "postgres" | "postgresql", _)) => Ok(url),
             // It may be a secret that came from outside, so that it is not repeated.
-            _ => Err(Complaint::new("must begin with `sqlite://` or `postgres://`")
-                .hint("such as `sqlite:///var/lib/helix/controller/helix.db`")),
+            _ => Err(
+                Complaint::new("must begin with `sqlite://` or `postgres://`")
+                    .hint("such as `sqlite:///var/lib/helix/controller/helix.db`"),
+            ),
         }
     });
     section.finish();
@@ -159,7 +160,9 @@ fn secret_file(path: &Path, sources: &dyn Sources) -> Result<String, Complaint> 
     }
     let text = file.text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
-        return Err(Complaint::new(format!("is in the file `{shown}`, which is empty")));
+        return Err(Complaint::new(format!(
+            "is in the file `{shown}`, which is empty"
+        )));
     }
     Ok(text.to_owned())
 }

@@ -61,8 +61,10 @@ fn visibility(item: &Item<'_>) -> Result<Visibility, Complaint> {
     match value::text(item)?.as_str() {
         "open" => Ok(Visibility::Open),
         "internal" => Ok(Visibility::Internal),
-        other => Err(Complaint::new(format!("cannot be `{other}`"))
-            .hint("there are `open` and `internal`")),
+        other => {
+            Err(Complaint::new(format!("cannot be `{other}`"))
+                .hint("there are `open` and `internal`"))
+        }
     }
 }
 
@@ -83,11 +85,30 @@ fn date(item: &Item<'_>) -> Result<SystemTime, Complaint> {
 
 /// Days from 1970-01-01 to a day of the Gregorian calendar that is not before it.
 fn days_from_epoch(year: u16, month: u8, day: u8) -> u64 {
-    let is_leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    let is_leap =
+        |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
     let year = u64::from(year);
-    let before: u64 = (1970..year).map(|year| 365 + u64::from(is_leap(year))).sum();
-    let lengths = [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let months: u64 = lengths.iter().take(usize::from(month.saturating_sub(1))).sum();
+    let before: u64 = (1970..year)
+        .map(|year| 365 + u64::from(is_leap(year)))
+        .sum();
+    let lengths = [
+        31,
+        28 + u64::from(is_leap(year)),
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
+    let months: u64 = lengths
+        .iter()
+        .take(usize::from(month.saturating_sub(1)))
+        .sum();
     before + months + u64::from(day.saturating_sub(1))
 }
 

@@ -68,9 +68,15 @@ fn sha256(item: &Item<'_>) -> Result<[u8; 32], Complaint> {
     let wrong = || Complaint::new("must be 64 hexadecimal digits").hint(HINT);
     let digits: Option<Vec<u8>> = text
         .chars()
-        .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .map(|digit| {
+            digit
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        })
         .collect();
-    let digits = digits.filter(|digits| digits.len() == 64).ok_or_else(wrong)?;
+    let digits = digits
+        .filter(|digits| digits.len() == 64)
+        .ok_or_else(wrong)?;
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
         *byte = pair[0] << 4 | pair[1];

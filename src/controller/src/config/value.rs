@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::section::{Complaint, Item};
 use super::duration;
+use super::section::{Complaint, Item};
 
 /// A string that is not empty.
 pub(super) fn text(item: &Item<'_>) -> Result<String, Complaint> {

@@ -15,10 +15,7 @@ impl Core {
     /// Every agent that this controller knows, by name.
     pub(crate) fn agents(&self) -> Vec<AgentStanding> {
         let handles: Vec<Arc<AgentHandle>> = self.handles().values().cloned().collect();
-        handles
-            .iter()
-            .map(|handle| self.standing(handle))
-            .collect()
+        handles.iter().map(|handle| self.standing(handle)).collect()
     }
 
     /// One agent.

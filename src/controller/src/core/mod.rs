@@ -226,10 +226,7 @@ impl Core {
 }
 
 /// A lane's demand as an item that admission can judge. Identity, command and the like are stand-ins.
-pub(crate) fn lane_item(
-    queue: &QueueName,
-    demand: &[u8],
-) -> Result<WorkItem, Vec<FieldProblem>> {
+pub(crate) fn lane_item(queue: &QueueName, demand: &[u8]) -> Result<WorkItem, Vec<FieldProblem>> {
     let demand = v1::WorkItem::decode(demand).map_err(|error| {
         vec![FieldProblem {
             path: "demand".to_owned(),

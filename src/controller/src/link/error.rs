@@ -104,9 +104,18 @@ mod tests {
     fn reasons_of_the_agent_decide_and_nothing_else() {
         let read = |status: Status| CallError::from_status(&status);
         let agent = helix_proto::refusal::DOMAIN;
-        assert_eq!(read(status(agent, "UNKNOWN_ATTEMPT", None)), CallError::Unknown);
-        assert_eq!(read(status(agent, "DUPLICATE_ATTEMPT", None)), CallError::Duplicate);
-        assert_eq!(read(status(agent, "BEYOND_END", None)), CallError::BeyondEnd);
+        assert_eq!(
+            read(status(agent, "UNKNOWN_ATTEMPT", None)),
+            CallError::Unknown
+        );
+        assert_eq!(
+            read(status(agent, "DUPLICATE_ATTEMPT", None)),
+            CallError::Duplicate
+        );
+        assert_eq!(
+            read(status(agent, "BEYOND_END", None)),
+            CallError::BeyondEnd
+        );
         let wait = Some(Duration::from_secs(7));
         let refused = Refused {
             reason: "PROVISIONING".to_owned(),

@@ -12,7 +12,9 @@ use helix_proto::agent::v1::agent_service_client::AgentServiceClient;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 
-use super::{AddressBook, AgentLink, CallError, Dialer, Event, EventStream, ReportStream, Reported};
+use super::{
+    AddressBook, AgentLink, CallError, Dialer, Event, EventStream, ReportStream, Reported,
+};
 use crate::config::{AgentAddress, ClientTlsConfig as TlsFiles};
 
 /// Enough for a stream of output to run at full speed over a long line.
@@ -182,12 +184,16 @@ impl Dialer for AddressDialer {
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        if let Some(tls) = self.tls.as_ref().filter(|_| self.address.0.starts_with("https:")) {
+        if let Some(tls) = self
+            .tls
+            .as_ref()
+            .filter(|_| self.address.0.starts_with("https:"))
+        {
             // Read anew each time, so that renewed certificates are used.
             let read = async |path: &std::path::Path| {
-                tokio::fs::read(path).await.map_err(|error| {
-                    CallError::Open(format!("read `{}`: {error}", path.display()))
-                })
+                tokio::fs::read(path)
+                    .await
+                    .map_err(|error| CallError::Open(format!("read `{}`: {error}", path.display())))
             };
             let identity = Identity::from_pem(
                 read(&tls.identity.certificate).await?,

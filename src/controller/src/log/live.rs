@@ -109,7 +109,9 @@ impl LiveLog {
     pub(crate) async fn read(&self, offset: u64) -> io::Result<Bytes> {
         let file = match &*self.place() {
             Place::Memory(bytes) => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                let start = usize::try_from(offset)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
                 let end = bytes.len().min(start.saturating_add(READ_BYTES));
                 return Ok(Bytes::copy_from_slice(&bytes[start..end]));
             }

@@ -11,8 +11,8 @@ use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange};
 use tokio::sync::watch;
 
-use super::live::{LiveLog, LiveState};
 use super::LogError;
+use super::live::{LiveLog, LiveState};
 use crate::storage::Storage;
 
 /// A log and how much of it there is.
@@ -68,7 +68,11 @@ impl LogReader {
     /// Gives a part of what is at hand.
     pub(crate) fn bytes(bytes: impl Into<Bytes>, range: &Range<u64>) -> Self {
         let bytes: Bytes = bytes.into();
-        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let at = |offset: u64| {
+            usize::try_from(offset)
+                .unwrap_or(usize::MAX)
+                .min(bytes.len())
+        };
         let (start, end) = (at(range.start), at(range.end));
         Self(Kind::Bytes(bytes.slice(start.min(end)..end)))
     }

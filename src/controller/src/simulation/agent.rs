@@ -297,7 +297,10 @@ impl Machine {
                 _ => {}
             }
             if step > 0 {
-                run.print(&format!("{attempt} says {step}, {}\n", self.chance.below(1000)));
+                run.print(&format!(
+                    "{attempt} says {step}, {}\n",
+                    self.chance.below(1000)
+                ));
             }
             drop(state);
             self.changed();
@@ -329,7 +332,10 @@ impl Machine {
     pub(super) fn acknowledge(&self, attempt: &AttemptId) -> Result<(), CallError> {
         let mut state = self.lock();
         let run = state.attempts.get_mut(attempt).ok_or(CallError::Unknown)?;
-        assert!(run.terminal.is_some(), "{attempt} is acknowledged before its end");
+        assert!(
+            run.terminal.is_some(),
+            "{attempt} is acknowledged before its end"
+        );
         run.is_acknowledged = true;
         Ok(())
     }

@@ -223,30 +223,41 @@ impl AgentLink for Wire {
 
     async fn watch(&self, interval: Duration) -> Result<ReportStream, CallError> {
         self.cross().await?;
-        let first = (self.clone(), self.machine.changes.subscribe(), false, interval);
-        let reports = stream::unfold(first, async |(wire, mut changes, mut is_later, interval)| {
-            if is_later {
-                // At most ten times a second, and at least once an interval.
-                let _ = tokio::time::timeout(interval, changes.changed()).await;
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            is_later = true;
-            changes.mark_unchanged();
-            if !wire.machine.is_up() {
-                return Some((Err(open("connection reset")), (wire, changes, is_later, interval)));
-            }
-            while !wire.machine.answers() {
-                if changes.changed().await.is_err() {
-                    return None;
+        let first = (
+            self.clone(),
+            self.machine.changes.subscribe(),
+            false,
+            interval,
+        );
+        let reports = stream::unfold(
+            first,
+            async |(wire, mut changes, mut is_later, interval)| {
+                if is_later {
+                    // At most ten times a second, and at least once an interval.
+                    let _ = tokio::time::timeout(interval, changes.changed()).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                 }
-            }
-            let reported = Reported {
-                machine: wire.machine.name.clone(),
-                report: wire.machine.report(),
-                bytes: Vec::new(),
-            };
-            Some((Ok(reported), (wire, changes, is_later, interval)))
-        });
+                is_later = true;
+                changes.mark_unchanged();
+                if !wire.machine.is_up() {
+                    return Some((
+                        Err(open("connection reset")),
+                        (wire, changes, is_later, interval),
+                    ));
+                }
+                while !wire.machine.answers() {
+                    if changes.changed().await.is_err() {
+                        return None;
+                    }
+                }
+                let reported = Reported {
+                    machine: wire.machine.name.clone(),
+                    report: wire.machine.report(),
+                    bytes: Vec::new(),
+                };
+                Some((Ok(reported), (wire, changes, is_later, interval)))
+            },
+        );
         Ok(reports.boxed())
     }
 

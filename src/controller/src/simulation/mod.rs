@@ -38,7 +38,11 @@ fn every_item_ends_once_whatever_happens() {
     if let Some(seed) = number("HELIX_SIMULATION_SEED") {
         log_to_stderr();
         let told = run(seed);
-        assert!(told.problems.is_empty(), "seed {seed}: {:#?}", told.problems);
+        assert!(
+            told.problems.is_empty(),
+            "seed {seed}: {:#?}",
+            told.problems
+        );
         return;
     }
     let seeds = number("HELIX_SIMULATION_SEEDS").unwrap_or(SEEDS);

@@ -166,7 +166,10 @@ impl Store for FaultyStore {
         attempts: &[AttemptId],
         now: SystemTime,
     ) -> Result<Vec<Taken>, StoreError> {
-        faulty!(self, self.store.take(controller, lane, agent, attempts, now))
+        faulty!(
+            self,
+            self.store.take(controller, lane, agent, attempts, now)
+        )
     }
 
     async fn give_back(
@@ -209,7 +212,10 @@ impl Store for FaultyStore {
         silent_since: SystemTime,
         now: SystemTime,
     ) -> Result<Vec<Held>, StoreError> {
-        faulty!(self, self.store.adopt_orphans(controller, silent_since, now))
+        faulty!(
+            self,
+            self.store.adopt_orphans(controller, silent_since, now)
+        )
     }
 
     async fn held(&self, controller: &ControllerId) -> Result<Vec<Held>, StoreError> {

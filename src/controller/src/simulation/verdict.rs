@@ -173,7 +173,10 @@ async fn judge_attempt(
     // A machine whose disk was lost knows nothing that could be compared, or knows of another run:
     // an offer that was heard late, or made again as nobody knew of it.
     let begun = machine.begun();
-    let times = begun.iter().filter(|(_, begun)| *begun == attempt.id).count();
+    let times = begun
+        .iter()
+        .filter(|(_, begun)| *begun == attempt.id)
+        .count();
     let Some(run) = machine.run(&attempt.id).filter(|_| times == 1) else {
         return;
     };

@@ -26,7 +26,8 @@ fn serve(sizes: &[u64], slots: u64) -> Vec<u64> {
         let mut running = vec![0; sizes.len()];
         for _ in 0..slots {
             let waiting = (0..sizes.len()).filter(|job| left[*job] > 0);
-            let next = waiting.min_by_key(|job| (Turn::new(0, 0, running[*job], served[*job]), *job));
+            let next =
+                waiting.min_by_key(|job| (Turn::new(0, 0, running[*job], served[*job]), *job));
             let Some(job) = next else { return done };
             count += 1;
             left[job] -= 1;

@@ -14,7 +14,10 @@ const MAX_NAMED: usize = 3;
 /// each, which begins in lower case and has no full stop. Where each thing is to be had somewhere,
 /// but never all at one place, the agents that lack least.
 #[must_use]
-pub fn nearest_misses(work_item: &WorkItem, agents: &BTreeMap<String, &AgentReport>) -> Vec<String> {
+pub fn nearest_misses(
+    work_item: &WorkItem,
+    agents: &BTreeMap<String, &AgentReport>,
+) -> Vec<String> {
     if agents.is_empty() {
         return vec!["there is no agent".to_owned()];
     }
@@ -52,7 +55,9 @@ fn tool(requirement: &Requirement, agents: &BTreeMap<&str, &AgentReport>) -> Opt
     let missing: Vec<(&str, Missing)> = agents
         .iter()
         .filter_map(|(name, agent)| {
-            let missing = agent.capabilities.missing(std::slice::from_ref(requirement));
+            let missing = agent
+                .capabilities
+                .missing(std::slice::from_ref(requirement));
             missing.into_iter().next().map(|missing| (*name, missing))
         })
         .collect();

@@ -67,7 +67,10 @@ fn what_never_changes_is_said_before_what_passes() {
     let mut agent = report(&[]);
     agent.state = ReportedState::Draining { since: at(0) };
     agent.free = Resources::default();
-    assert_eq!(reason(&wants(&["gpu"]), &agent), ("MISSING_CAPABILITY", false));
+    assert_eq!(
+        reason(&wants(&["gpu"]), &agent),
+        ("MISSING_CAPABILITY", false)
+    );
     assert_eq!(reason(&work_item(), &agent), ("DRAINING", true));
     agent.state = ReportedState::Full;
     assert_eq!(reason(&work_item(), &agent), ("SLOTS_FULL", true));
