@@ -18,7 +18,7 @@ const MAX_CONTROLLERS: usize = 16;
 /// The longest `host:port`, in bytes.
 const MAX_AUTHORITY_BYTES: usize = 262;
 
-const ADDRESS_HINT: &str = "such as `https://controller.example:7430`";
+const ADDRESS_HINT: &str = "such as `https://controller.example:7411`";
 
 /// The controllers that the agent reports to.
 #[derive(Debug, Clone, PartialEq, Eq)]

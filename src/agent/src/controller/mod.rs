@@ -203,3 +203,42 @@ async fn greeting<T>(
         .map_err(|_| CallError::Silent(GREETS_WITHIN))??;
     who(first.ok_or(CallError::Ended)?).ok_or(CallError::Stranger)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_within_bounds_and_are_no_other_agents() {
+        let some = || pauses().take(12).collect::<Vec<_>>();
+        let (one, other) = (some(), some());
+        assert_ne!(one, other);
+        for pauses in [&one, &other] {
+            assert!(
+                pauses.iter().all(|pause| *pause >= FIRST_PAUSE),
+                "{pauses:?}"
+            );
+            assert!(
+                pauses.iter().all(|pause| *pause <= 2 * LAST_PAUSE),
+                "{pauses:?}"
+            );
+            assert!(pauses[0] <= 2 * FIRST_PAUSE, "{pauses:?}");
+            assert!(pauses[11] >= LAST_PAUSE, "{pauses:?}");
+        }
+    }
+
+    #[test]
+    fn asked_pause_is_heeded_within_bounds() {
+        let asked = |seconds: u64| {
+            let wait = Duration::from_secs(seconds);
+            let details = tonic_types::ErrorDetails::with_retry_info(Some(wait));
+            let status = Status::with_error_details(tonic::Code::Aborted, "x", details);
+            CallError::from(status).asked_pause()
+        };
+        assert_eq!(asked(0), Some(FIRST_PAUSE));
+        assert_eq!(asked(42), Some(Duration::from_secs(42)));
+        assert_eq!(asked(1_000_000), Some(LONGEST_ASKED_PAUSE));
+        assert_eq!(CallError::from(Status::aborted("x")).asked_pause(), None);
+        assert_eq!(CallError::Ended.asked_pause(), None);
+    }
+}
