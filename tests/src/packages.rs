@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::programs::program;
+use crate::programs::programs;
 
 /// What is installed on a test machine.
 pub const PACKAGES: [&str; 2] = ["helix-agent", "helix-cli"];
@@ -93,8 +93,11 @@ pub fn next() -> &'static Packages {
 /// Builds packages, and puts them where the next run of the tests does so too: statics are never
 /// dropped, and these would be left behind.
 fn keep(version: &str) -> Packages {
-    let directory = folder().join("test-packages").join(version);
-    let making = directory.with_extension(format!("making-{}", std::process::id()));
+    let own = std::env::current_exe().expect("this program has a path");
+    let beside = own.parent().and_then(Path::parent);
+    let directory = beside.expect("a target directory").join("test-packages");
+    let making = directory.join(format!("making-{}", std::process::id()));
+    let directory = directory.join(version);
     build(&["deb", "rpm", "--version", version, "--quick"], &making);
     fs::create_dir_all(&directory).expect("a directory is made");
     // Not the directory as a whole: another run of the tests may look into it.
@@ -124,22 +127,13 @@ pub fn build(arguments: &[&str], output: &Path) {
 /// The command that does so, for those who want something about it to be different.
 #[must_use]
 pub fn command(arguments: &[&str], output: &Path) -> Command {
-    for name in PROGRAMS {
-        // Only that it is there: its path is one of a directory.
-        let _path = program(name);
-    }
+    let folder = programs(PROGRAMS);
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/build"));
     command
         .args(arguments)
         .arg("--programs")
-        .arg(folder())
+        .arg(folder)
         .arg("--output")
         .arg(output);
     command
-}
-
-/// Where the programs lie.
-fn folder() -> PathBuf {
-    let program = program(PROGRAMS[0]);
-    program.parent().expect("a directory").to_owned()
 }

@@ -30,6 +30,25 @@ pub fn program(name: &str) -> PathBuf {
         .clone()
 }
 
+/// The directory with several programs, built together with the profile of the tests: what they have
+/// in common is then built once.
+///
+/// # Panics
+///
+/// If there is no such program, or one cannot be built.
+#[must_use]
+pub fn programs(names: &[&str]) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut build = cargo("build");
+    for name in names {
+        build.args(["--package", package_of(name), "--bin", name]);
+    }
+    let status = build.status().expect("cargo runs");
+    assert!(status.success(), "{names:?} do not build");
+    folder()
+}
+
 /// A test program, and the programs that it starts by the paths they have here.
 #[derive(Debug)]
 pub struct TestProgram {
@@ -76,13 +95,17 @@ pub fn test_program(package: &str, test: &str) -> TestProgram {
     }
 }
 
-fn build(name: &str) -> PathBuf {
-    let (_, package) = PROGRAMS
-        .iter()
+fn package_of(name: &str) -> &'static str {
+    let mut programs = PROGRAMS.iter();
+    let (_, package) = programs
         .find(|(program, _)| *program == name)
         .expect("a known program");
+    package
+}
+
+fn build(name: &str) -> PathBuf {
     let status = cargo("build")
-        .args(["--package", package, "--bin", name])
+        .args(["--package", package_of(name), "--bin", name])
         .status()
         .expect("cargo runs");
     assert!(status.success(), "`{name}` does not build");
