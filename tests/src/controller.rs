@@ -57,6 +57,8 @@ impl Controller {
         let path = directory.path().join("controller.toml");
         std::fs::write(path, configuration).expect("written");
         let process = spawn(directory.path());
+        // Its own client wants one, used or not.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut controller = Self {
             process,

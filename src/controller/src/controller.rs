@@ -1,16 +1,17 @@
 //! A controller from its start to its end.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use helix_store::{AgentOrigin, Store, StoreError};
+use helix_store::{AgentOrigin, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{follow_address, service};
 use crate::config::Config;
 use crate::core::{Core, Parts};
+use crate::ground::Ground;
 use crate::link::grpc::Network;
 use crate::log::LogDirectory;
 use crate::storage::{Storage, StorageError};
@@ -29,6 +30,7 @@ pub struct Running {
     http: SocketAddr,
     agents: SocketAddr,
     stop: CancellationToken,
+    ground: Ground,
 }
 
 /// Why a controller could not start.
@@ -44,6 +46,12 @@ pub enum StartError {
         /// What the system said.
         #[source]
         source: std::io::Error,
+    },
+    /// Another controller uses the state directory.
+    #[error("another controller uses `{path}`", path = path.display())]
+    AlreadyRunning {
+        /// The directory.
+        path: PathBuf,
     },
     /// It cannot listen.
     #[error("listen on {address}")]
@@ -77,17 +85,11 @@ pub enum StartError {
 ///
 /// Whatever keeps it from working. Nothing is left running then.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    make_directory(&config.state_directory)?;
+    let ground = Ground::take(&config.state_directory)?;
     let store = helix_store::open(&config.store_url(), &helix_store::Options::default()).await?;
-    start_on(config, store).await
-}
-
-/// The same on a store that is open.
-pub(crate) async fn start_on(config: Config, store: Arc<dyn Store>) -> Result<Running, StartError> {
     metrics::recorder();
     // Whoever else is in the process may have chosen the same before.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    make_directory(&config.state_directory)?;
     let logs_path = config.state_directory.join("logs");
     let logs = LogDirectory::new(&logs_path);
     logs.prepare().map_err(|source| StartError::File {
@@ -128,10 +130,14 @@ pub(crate) async fn start_on(config: Config, store: Arc<dyn Store>) -> Result<Ru
             return Err(error);
         }
     };
-    if let Err(error) = begin(&core).await {
+    let begun = match begin(&core).await {
+        Ok(()) => ground.tell_where(http, agents),
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = begun {
         stop.cancel();
         core.tasks().end();
-        return Err(error.into());
+        return Err(error);
     }
     tracing::info!(name = core.name(), http = %http, agents = %agents, "controller listens");
     Ok(Running {
@@ -139,6 +145,7 @@ pub(crate) async fn start_on(config: Config, store: Arc<dyn Store>) -> Result<Ru
         http,
         agents,
         stop,
+        ground,
     })
 }
 
@@ -196,6 +203,7 @@ impl Running {
     /// Offers nothing new, lets go of what runs, which goes on, and ends within seconds. The next
     /// controller of the name, or another at once, takes it up.
     pub async fn shutdown(self) {
+        self.ground.forget_where();
         self.core.leave();
         self.stop.cancel();
         // What has just ended is written down, and what is being taken is known of.
@@ -215,19 +223,6 @@ impl Running {
             Err(_) => tracing::warn!("store does not answer at the end"),
         }
     }
-}
-
-fn make_directory(path: &Path) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| StartError::File {
-            operation: "make the directory",
-            path: path.to_owned(),
-            source,
-        })
 }
 
 /// What the machine is called.

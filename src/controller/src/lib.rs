@@ -17,6 +17,7 @@ mod config;
 mod controller;
 mod core;
 mod error;
+mod ground;
 mod http;
 mod link;
 mod log;

@@ -46,10 +46,7 @@ pub(crate) fn log(arguments: &UpArguments) {
 }
 
 /// Starts controller and agent, and stays until Ctrl-C, or until the demonstration is over.
-pub(crate) async fn execute(
-    arguments: UpArguments,
-    screen: &Arc<Screen>,
-) -> Result<Exit, Error> {
+pub(crate) async fn execute(arguments: UpArguments, screen: &Arc<Screen>) -> Result<Exit, Error> {
     for address in [arguments.listen, arguments.agent_listen] {
         if !address.ip().is_loopback() {
             return Err(Error::NotLoopback { address });
@@ -222,11 +219,7 @@ fn processors() -> u32 {
     u32::try_from(processors).unwrap_or(u32::MAX)
 }
 
-async fn demonstrate(
-    system: &System,
-    home: &Home,
-    screen: &Arc<Screen>,
-) -> Result<Exit, Error> {
+async fn demonstrate(system: &System, home: &Home, screen: &Arc<Screen>) -> Result<Exit, Error> {
     let exit = demo::give(&system.client, home.path(), screen).await?;
     if let Home::Kept(path) = home {
         screen.note(&format!(
@@ -287,7 +280,10 @@ fn welcome(system: &System, home: &Home, screen: &Screen) -> Result<(), Error> {
             format!("helix submit{controller_option} --queue {queue} --watch . -- ls -l"),
             "run a command in a copy of this directory",
         ),
-        (format!("helix jobs{controller_option}"), "what was submitted"),
+        (
+            format!("helix jobs{controller_option}"),
+            "what was submitted",
+        ),
         (
             format!("helix agents{controller_option}"),
             "who runs it, and whether it can take more",

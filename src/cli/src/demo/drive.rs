@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use helix_api::client::{Client, Content, Until};
 use helix_api::submit::JobRequest;
-use helix_api::{Attempt, Item as ItemView, ItemDetail, ItemQuery, ItemState, JobEvent, JobEventKind};
+use helix_api::{
+    Attempt, Item as ItemView, ItemDetail, ItemQuery, ItemState, JobEvent, JobEventKind,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -98,11 +100,7 @@ impl<'a> Driver<'a> {
             id: Some(self.job.clone()),
             source: "helix up --demo".to_owned(),
             retries: 1,
-            items: self
-                .items
-                .iter()
-                .map(|item| item.request.clone())
-                .collect(),
+            items: self.items.iter().map(|item| item.request.clone()).collect(),
             ..JobRequest::default()
         };
         let submitted = self.client.submit(&request).await;
@@ -170,12 +168,7 @@ impl<'a> Driver<'a> {
         detail.map_err(failed("look at an item"))
     }
 
-    fn settle(
-        &mut self,
-        at: usize,
-        item: &ItemView,
-        attempts: Vec<Attempt>,
-    ) -> Result<(), Error> {
+    fn settle(&mut self, at: usize, item: &ItemView, attempts: Vec<Attempt>) -> Result<(), Error> {
         match attempts.last() {
             Some(attempt) if item.state != ItemState::Cancelled => self.ended(at, attempt)?,
             Some(_) | None => {

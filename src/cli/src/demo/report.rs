@@ -186,10 +186,7 @@ mod tests {
         let flaky = record(ItemState::PassedOnRetry, vec![bad(), good()]);
         assert!(flaky.is_as(Expected::PassesOnRetry));
         assert!(!flaky.is_as(Expected::Passes), "it needed a retry");
-        let empty = record(
-            ItemState::Passed,
-            vec![attempt(AttemptState::Passed, 0, 0)],
-        );
+        let empty = record(ItemState::Passed, vec![attempt(AttemptState::Passed, 0, 0)]);
         assert!(!empty.is_as(Expected::Passes), "no test was read");
 
         let mut nobody = record(ItemState::Cancelled, Vec::new());

@@ -6,8 +6,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use helix_api::submit::{
-    CommandRequest, ItemRequest, LimitsRequest, PAYLOAD_SCHEME, PayloadRequest,
-    RequirementRequest, Settings,
+    CommandRequest, ItemRequest, LimitsRequest, PAYLOAD_SCHEME, PayloadRequest, RequirementRequest,
+    Settings,
 };
 
 use super::DemoError;
@@ -108,10 +108,7 @@ impl Toolchain {
         let path = std::env::join_paths(all).map_err(|_| DemoError::OddToolchain {
             program: program.clone(),
         })?;
-        Ok(Self {
-            cargo_home,
-            path,
-        })
+        Ok(Self { cargo_home, path })
     }
 }
 
