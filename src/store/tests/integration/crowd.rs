@@ -126,3 +126,40 @@ async fn one_of_many(store: Arc<dyn Store>, number: usize) -> Vec<String> {
     }
     runs
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn cancelling_while_others_take_misses_nothing() {
+    with_postgres_url(async |url: String| {
+        let mine = open(&url, &Options::default()).await.expect("a store");
+        let theirs = open(&url, &Options::default()).await.expect("a store");
+        for round in 0..8 {
+            let job = format!("j{round}");
+            with_job(&*mine, &job, 60, 0).await;
+            let mut takers = Vec::new();
+            for taker in 0..30 {
+                let store = Arc::clone(if taker % 2 == 0 { &mine } else { &theirs });
+                let (job, attempt) = (job.clone(), format!("a-{round}-{taker}"));
+                takers.push(tokio::spawn(async move {
+                    take(&*store, "c", &job, "m", &[&attempt], at(1))
+                        .await
+                        .len()
+                }));
+            }
+            let job = job_id(&job);
+            let cancelled = theirs
+                .cancel(&job, None, "stop", at(2))
+                .await
+                .expect("cancelled");
+            let mut taken = 0;
+            for taker in takers {
+                taken += taker.await.expect("no panic");
+            }
+            assert_eq!(cancelled.running.len(), taken);
+            assert_eq!(cancelled.ended + cancelled.running.len() as u64, 60);
+            for item in mine.items(&job, None, 100).await.expect("items").entries {
+                assert!(item.cancel_requested.is_some(), "{item:?}");
+            }
+        }
+    })
+    .await;
+}
