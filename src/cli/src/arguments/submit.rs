@@ -22,7 +22,8 @@ use super::values::{self, Environment, Requirement};
     after_long_help = format!("{EXAMPLES}\n\n{JOB_LIST}"),
 )]
 pub(crate) struct SubmitArguments {
-    /// The queue that the job is sent to [default: `default`, or as the job list says].
+    /// The queue that the job is sent to [default: `local`, which `helix up` makes, or as the job list
+    /// says].
     #[arg(short, long, value_name = "QUEUE", env = "HELIX_QUEUE")]
     pub(crate) queue: Option<String>,
     /// What people are to call the job.

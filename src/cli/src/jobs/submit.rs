@@ -23,8 +23,6 @@ use crate::exit::Exit;
 use crate::render::{text, units};
 use crate::screen::Screen;
 
-/// Where jobs go that name no queue.
-const DEFAULT_QUEUE: &str = "default";
 /// The shortest secret that can be masked.
 const MIN_SECRET_BYTES: usize = 3;
 
@@ -164,7 +162,7 @@ fn single(arguments: &SubmitArguments) -> Result<JobRequest, Error> {
         ..ItemRequest::default()
     };
     Ok(JobRequest {
-        queue: DEFAULT_QUEUE.to_owned(),
+        queue: crate::demo::QUEUE.to_owned(),
         name,
         items: vec![item],
         ..JobRequest::default()

@@ -4,6 +4,7 @@ mod agent;
 mod connection;
 mod events;
 mod interrupts;
+mod jobs;
 mod operating;
 mod program;
 mod running;
