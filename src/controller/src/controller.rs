@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use helix_store::{AgentOrigin, StoreError};
+use helix_store::{AgentOrigin, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{follow_address, service};
@@ -87,6 +87,15 @@ pub enum StartError {
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let ground = Ground::take(&config.state_directory)?;
     let store = helix_store::open(&config.store_url(), &helix_store::Options::default()).await?;
+    start_on(config, ground, store).await
+}
+
+/// The same on a store that is open.
+pub(crate) async fn start_on(
+    config: Config,
+    ground: Ground,
+    store: Arc<dyn Store>,
+) -> Result<Running, StartError> {
     metrics::recorder();
     // Whoever else is in the process may have chosen the same before.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -95,7 +95,11 @@ impl Attempt {
             Event::Console { offset, .. } | Event::Gap { offset, .. } => {
                 *offset > self.log.console_offset()
             }
-            Event::Numbered { number, .. } => *number > self.last_event.saturating_add(1),
+            Event::Numbered {
+                number, console, ..
+            } => {
+                *number > self.last_event.saturating_add(1) || *console > self.log.console_offset()
+            }
         }
     }
 
@@ -117,7 +121,9 @@ impl Attempt {
             }
             // Heard before.
             Event::Numbered { number, .. } if number <= self.last_event => None,
-            Event::Numbered { number, at, kind } => {
+            Event::Numbered {
+                number, at, kind, ..
+            } => {
                 self.last_event = number;
                 self.note(kind, at)
             }

@@ -26,6 +26,7 @@ use self::agent::{Script, ScriptedAgent};
 use crate::config::{AgentAddress, Config};
 use crate::controller::{Running, start_on};
 use crate::core::{Prospect, Submission, SubmittedItem};
+use crate::ground::Ground;
 
 /// Far above what anything here takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -58,7 +59,8 @@ impl Scene {
             priority: 0,
         });
         let store: Arc<dyn Store> = Arc::new(self.store.clone());
-        start_on(config, store).await.expect("it starts")
+        let ground = Ground::take(self.directory.path()).expect("nobody else is there");
+        start_on(config, ground, store).await.expect("it starts")
     }
 
     async fn item(&self, name: &str) -> Item {

@@ -238,3 +238,6 @@ impl Config {
         self.store.url.clone().unwrap_or_else(default)
     }
 }
+
+#[cfg(test)]
+mod tests;

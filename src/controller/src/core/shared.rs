@@ -69,6 +69,11 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.live.len()
+    }
+
     /// One of them.
     pub(crate) fn get(&self, attempt: &AttemptId) -> Option<&AttemptHandle> {
         self.live.get(attempt)
@@ -397,7 +402,7 @@ impl Core {
             let board = self.board();
             (board.waiting(), board.hopeless())
         };
-        let attempts = self.attempts().live.len();
+        let attempts = self.attempts().count();
         let gauge = |count: u64| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         metrics::gauge!("helix_controller_waiting").set(gauge(waiting));
         metrics::gauge!("helix_controller_hopeless_wants").set(gauge(hopeless as u64));

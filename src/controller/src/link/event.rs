@@ -31,6 +31,8 @@ pub(crate) enum Event {
     Numbered {
         /// Counted from 1.
         number: u64,
+        /// The agent's size of the console then: all before it comes before this.
+        console: u64,
         /// When, by the agent's clock.
         at: Option<SystemTime>,
         /// What.
@@ -157,6 +159,7 @@ impl Event {
         };
         Some(Self::Numbered {
             number: event.number,
+            console: offset,
             at: event.time.and_then(|time| time.try_into().ok()),
             kind,
         })

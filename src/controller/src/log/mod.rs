@@ -31,3 +31,6 @@ pub(crate) enum LogError {
     #[error("use the file of a log that is being written")]
     File(#[from] std::io::Error),
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,9 @@ use tokio::sync::watch;
 use super::chance::Chance;
 use crate::link::{CallError, Event, EventKind, Refused, Terminal};
 
+/// How long what hangs does so, in steps of some seconds.
+const HANGS_FOR: u64 = 500;
+
 /// A simulated machine. Clones are the same one.
 #[derive(Debug, Clone)]
 pub(super) struct Machine {
@@ -38,6 +41,7 @@ struct State {
     attempts: BTreeMap<AttemptId, Run>,
     /// Everything that ever began here, with the disk that it began on.
     begun: Vec<(u64, AttemptId)>,
+    complaints: Vec<String>,
 }
 
 /// An attempt at a machine.
@@ -62,6 +66,8 @@ enum Fate {
     TimeOut,
     Return,
     Refuse,
+    /// It runs until it is cancelled, or for very long.
+    Hang,
 }
 
 impl Machine {
@@ -151,6 +157,16 @@ impl Machine {
     /// Everything that ever began here, with the disk that it began on.
     pub(super) fn begun(&self) -> Vec<(u64, AttemptId)> {
         self.lock().begun.clone()
+    }
+
+    /// Notes what a controller must not do.
+    pub(super) fn complain(&self, complaint: String) {
+        self.lock().complaints.push(complaint);
+    }
+
+    /// What controllers did that they must not.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        self.lock().complaints.clone()
     }
 
     /// What the agent says of itself.
@@ -268,10 +284,14 @@ impl Machine {
             0..60 => Fate::Pass,
             60..80 => Fate::Fail,
             80..85 => Fate::TimeOut,
-            85..95 => Fate::Return,
+            85..93 => Fate::Return,
+            93..95 => Fate::Hang,
             _ => Fate::Refuse,
         };
-        let steps = self.chance.below(4);
+        let steps = match fate {
+            Fate::Hang => HANGS_FOR,
+            _ => self.chance.below(4),
+        };
         for step in 0..=steps {
             tokio::time::sleep(self.chance.millis(if step == 0 { 50 } else { 8000 })).await;
             let mut state = self.lock();
@@ -296,7 +316,8 @@ impl Machine {
                 1 => run.happen(EventKind::Started),
                 _ => {}
             }
-            if step > 0 {
+            if (1..10).contains(&step) {
+                run.happen(EventKind::Warning(format!("warning {step}")));
                 run.print(&format!(
                     "{attempt} says {step}, {}\n",
                     self.chance.below(1000)
@@ -313,6 +334,7 @@ impl Machine {
             match fate {
                 Fate::Pass => run.end(AttemptEnd::Passed, ""),
                 Fate::Fail => run.end(AttemptEnd::Failed, "EXIT_CODE"),
+                Fate::Hang => run.end(AttemptEnd::TimedOut, "HANGS"),
                 Fate::TimeOut => run.end(AttemptEnd::TimedOut, "WALL_TIMEOUT"),
                 Fate::Return => run.end(AttemptEnd::Infrastructure, "PAYLOAD"),
                 Fate::Refuse => run.end(AttemptEnd::Refused, "MISSING_CAPABILITY"),
@@ -332,10 +354,6 @@ impl Machine {
     pub(super) fn acknowledge(&self, attempt: &AttemptId) -> Result<(), CallError> {
         let mut state = self.lock();
         let run = state.attempts.get_mut(attempt).ok_or(CallError::Unknown)?;
-        assert!(
-            run.terminal.is_some(),
-            "{attempt} is acknowledged before its end"
-        );
         run.is_acknowledged = true;
         Ok(())
     }
@@ -361,6 +379,7 @@ impl Run {
         self.numbers += 1;
         self.history.push(Event::Numbered {
             number: self.numbers,
+            console: self.console,
             at: None,
             kind,
         });
@@ -408,6 +427,18 @@ impl Run {
         };
         self.terminal = Some(terminal.clone());
         self.happen(EventKind::Ended(Box::new(terminal)));
+    }
+
+    /// Everything odd that it told.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let warnings = self.history.iter().filter_map(|event| match event {
+            Event::Numbered {
+                kind: EventKind::Warning(message),
+                ..
+            } => Some(message.clone()),
+            Event::Console { .. } | Event::Gap { .. } | Event::Numbered { .. } => None,
+        });
+        warnings.collect()
     }
 
     /// Everything that it printed.

@@ -9,6 +9,7 @@ use futures::StreamExt;
 use futures::stream;
 use helix_model::ids::AttemptId;
 use helix_proto::agent::v1;
+use helix_store::{MemoryStore, Store};
 use tokio::sync::watch;
 
 use super::agent::Machine;
@@ -21,6 +22,7 @@ use crate::link::{
 #[derive(Debug)]
 pub(super) struct Wires {
     pub(super) machines: Vec<Machine>,
+    pub(super) store: MemoryStore,
     pub(super) is_faulty: Arc<AtomicBool>,
 }
 
@@ -28,6 +30,7 @@ pub(super) struct Wires {
 #[derive(Debug, Clone)]
 struct Wire {
     machine: Machine,
+    store: MemoryStore,
     is_faulty: Arc<AtomicBool>,
 }
 
@@ -40,6 +43,7 @@ impl AddressBook for Wires {
             .expect("a machine of that address");
         Arc::new(Wire {
             machine: machine.clone(),
+            store: self.store.clone(),
             is_faulty: Arc::clone(&self.is_faulty),
         })
     }
@@ -112,7 +116,10 @@ impl Wire {
                 {
                     // A message may get lost or come twice where the other side is to notice.
                     match wire.machine.chance.below(1000) {
-                        0..10 if wire.fails(1000) => reading.position += 1,
+                        0..10 if wire.fails(1000) => {
+                            reading.position += 1;
+                            continue;
+                        }
                         10..20 if wire.fails(1000) && reading.position > 0 => reading.position -= 1,
                         20..30 if wire.fails(1000) => {
                             reading.is_over = true;
@@ -209,6 +216,12 @@ impl AgentLink for Wire {
 
     async fn acknowledge(&self, attempt: &AttemptId) -> Result<(), CallError> {
         self.cross().await?;
+        let stored = self.store.attempt(attempt).await;
+        if !matches!(stored, Ok(Some(attempt)) if attempt.ended.is_some()) {
+            self.machine.complain(format!(
+                "{attempt} is acknowledged before its end is stored"
+            ));
+        }
         let acknowledged = self.machine.acknowledge(attempt);
         self.cross().await?;
         acknowledged

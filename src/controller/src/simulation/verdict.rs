@@ -19,6 +19,7 @@ pub(super) async fn judge(
 ) -> Vec<String> {
     let mut problems = Vec::new();
     for machine in machines {
+        problems.extend(machine.complaints());
         let mut begun = BTreeSet::new();
         for (disk, attempt) in machine.begun() {
             if !begun.insert((disk, attempt.clone())) {
@@ -123,6 +124,12 @@ async fn judge_item(
     for attempt in &attempts {
         judge_attempt(store, attempt, machines, problems).await;
     }
+    let hung = attempts
+        .iter()
+        .any(|attempt| matches!(&attempt.state, AttemptState::Judged(it) if it.reason == "HANGS"));
+    if hung && item.cancel_requested.is_some() {
+        problems.push(format!("{} was not told to end", item.id));
+    }
     let ItemState::Ended(end) = &item.state else {
         problems.push(format!("{} has not ended", item.id));
         return;
@@ -200,6 +207,9 @@ async fn judge_attempt(
     );
     if !is_same {
         problems.push(said(&format!("was judged as {terminal:?}")));
+    }
+    if attempt.warnings != run.warnings() {
+        problems.push(said(&format!("has the warnings {:?}", attempt.warnings)));
     }
     let console = run.console();
     let log = short_log(store, &attempt.id, attempt.log.as_ref()).await;
