@@ -25,6 +25,7 @@ mod metrics;
 mod scheduler;
 #[cfg(test)]
 mod simulation;
+mod signal;
 mod storage;
 mod tasks;
 mod world;

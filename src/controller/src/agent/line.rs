@@ -81,20 +81,20 @@ pub(crate) fn watch_over(core: &Arc<Core>, handle: Arc<AgentHandle>) {
         let mut connection = handle.connection();
         loop {
             let silent_for = handle.known().heard.elapsed();
-            let is_down = matches!(*connection.borrow_and_update(), Connection::Down);
+            let is_down = matches!(connection.get(), Connection::Down);
             if is_down && policy.judge(silent_for) == Liveness::Lost {
                 tracing::warn!(
                     agent = %handle.name,
                     silent_ms = u64::try_from(silent_for.as_millis()).unwrap_or(u64::MAX),
                     "agent is given up, with what it runs"
                 );
-                handle.connection.send_replace(Connection::Lost);
+                handle.connection.set(Connection::Lost);
                 core_of_task.wake();
             }
             let wait = policy.next_judgement_in(silent_for).unwrap_or(INTERVAL);
             tokio::select! {
                 biased;
-                changed = connection.changed() => if changed.is_err() { return },
+                () = connection.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -151,7 +151,7 @@ impl Line {
             number,
         };
         self.take_in(&handle, &link, first);
-        handle.connection.send_replace(Connection::Up {
+        handle.connection.set(Connection::Up {
             link: Arc::clone(&link),
             number,
         });
@@ -187,7 +187,7 @@ impl Line {
         }
         let handle = self.core.handle(&name, self.way.origin, &self.way.address);
         let (before, _) = self.core.board().agent(&name);
-        let is_up = matches!(*handle.connection.borrow(), Connection::Up { .. });
+        let is_up = matches!(handle.connection.get(), Connection::Up { .. });
         let is_other = before.is_some_and(|before| {
             before.boot_id != first.report.boot_id && !first.report.boot_id.is_empty()
         });
@@ -285,8 +285,8 @@ struct Up {
 impl Up {
     fn is_present(&self) -> bool {
         matches!(
-            &*self.handle.connection.borrow(),
-            Connection::Up { number, .. } if *number == self.number
+            self.handle.connection.get(),
+            Connection::Up { number, .. } if number == self.number
         )
     }
 }
@@ -294,7 +294,7 @@ impl Up {
 impl Drop for Up {
     fn drop(&mut self) {
         if self.is_present() {
-            self.handle.connection.send_replace(Connection::Down);
+            self.handle.connection.set(Connection::Down);
             self.core.board().disconnected(&self.handle.name);
         }
     }

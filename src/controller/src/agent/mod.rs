@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use helix_store::{AgentName, AgentOrigin};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub(crate) use line::{Way, follow_address, follow_named, watch_over};
 
 use crate::link::AgentLink;
+use crate::signal::{Listener, Signal};
 
 /// An agent, for those who call it.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct AgentHandle {
     /// What it is called.
     pub(crate) name: AgentName,
     known: Mutex<Known>,
-    connection: watch::Sender<Connection>,
+    connection: Signal<Connection>,
 }
 
 /// How an agent is known, and when it was heard of.
@@ -69,7 +69,7 @@ impl AgentHandle {
                 // Whoever has just started has not listened long enough to give anybody up.
                 heard: Instant::now(),
             }),
-            connection: watch::Sender::new(Connection::Down),
+            connection: Signal::new(Connection::Down),
         }
     }
 
@@ -93,14 +93,14 @@ impl AgentHandle {
     }
 
     /// The line, and a sign whenever it changes.
-    pub(crate) fn connection(&self) -> watch::Receiver<Connection> {
-        self.connection.subscribe()
+    pub(crate) fn connection(&self) -> Listener<Connection> {
+        self.connection.listen()
     }
 
     /// The line, if it is there.
     pub(crate) fn link(&self) -> Option<Arc<dyn AgentLink>> {
-        match &*self.connection.borrow() {
-            Connection::Up { link, .. } => Some(Arc::clone(link)),
+        match self.connection.get() {
+            Connection::Up { link, .. } => Some(link),
             Connection::Down | Connection::Lost => None,
         }
     }

@@ -40,8 +40,8 @@ impl Attempt {
     /// Follows a stream to its end.
     pub(super) async fn follow(&mut self, mut stream: EventStream) -> Followed {
         let mut connection = self.agent.connection();
-        let number = match &*connection.borrow_and_update() {
-            Connection::Up { number, .. } => *number,
+        let number = match connection.get() {
+            Connection::Up { number, .. } => number,
             Connection::Down | Connection::Lost => return Followed::Broken,
         };
         let mut is_told = false;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use helix_model::dispatch::refusal_times;
-use tokio::sync::watch;
 
 use super::{Attempt, Conclusion, Step};
 use crate::agent::Connection;
 use crate::link::{AgentLink, CallError, Refused};
+use crate::signal::Listener;
 
 /// How often an offer is made of which the agent then knows nothing.
 const OFFERS: u32 = 5;
@@ -16,15 +16,13 @@ const OFFERS: u32 = 5;
 struct Line {
     link: Arc<dyn AgentLink>,
     number: u64,
-    connection: watch::Receiver<Connection>,
+    connection: Listener<Connection>,
 }
 
 /// Waits until a line is not the one to use any more.
-pub(super) async fn gone(connection: &mut watch::Receiver<Connection>, number: u64) {
+pub(super) async fn gone(connection: &mut Listener<Connection>, number: u64) {
     let is_other = |connection: &Connection| !matches!(connection, Connection::Up { number: up, .. } if *up == number);
-    if connection.wait_for(is_other).await.is_err() {
-        std::future::pending().await
-    }
+    connection.wait_for(is_other).await;
 }
 
 impl Attempt {
@@ -156,11 +154,9 @@ impl Attempt {
         let present = connection
             .wait_for(|connection| !matches!(connection, Connection::Down))
             .await;
-        let (link, number) = match present.as_deref() {
-            Ok(Connection::Up { link, number }) => (Arc::clone(link), *number),
-            Ok(Connection::Down | Connection::Lost) | Err(_) => return None,
+        let Connection::Up { link, number } = present else {
+            return None;
         };
-        drop(present);
         Some(Line {
             link,
             number,

@@ -11,10 +11,10 @@ use helix_model::matching::{AgentReport, ReportedAttempt, ReportedState};
 use helix_model::resources::Resources;
 use helix_model::work_item::{Delivery, DeliveryCounts};
 use helix_proto::agent::v1;
-use tokio::sync::watch;
 
 use super::chance::Chance;
 use crate::link::{CallError, Event, EventKind, Refused, Terminal};
+use crate::signal::Signal;
 
 /// How long what hangs does so, in steps of some seconds.
 const HANGS_FOR: u64 = 500;
@@ -28,7 +28,7 @@ pub(super) struct Machine {
     pub(super) chance: Chance,
     state: Arc<Mutex<State>>,
     /// Counts whatever happens, for those who wait for it.
-    pub(super) changes: watch::Sender<u64>,
+    pub(super) changes: Arc<Signal<u64>>,
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +88,7 @@ impl Machine {
             capability,
             chance,
             state: Arc::new(Mutex::new(state)),
-            changes: watch::Sender::new(0),
+            changes: Arc::new(Signal::new(0)),
         }
     }
 
@@ -97,7 +97,7 @@ impl Machine {
     }
 
     fn changed(&self) {
-        self.changes.send_modify(|count| *count += 1);
+        self.changes.set(self.changes.get() + 1);
     }
 
     /// Whether somebody answers there.

@@ -10,13 +10,13 @@ use futures::stream;
 use helix_model::ids::AttemptId;
 use helix_proto::agent::v1;
 use helix_store::{MemoryStore, Store};
-use tokio::sync::watch;
 
 use super::agent::Machine;
 use crate::config::AgentAddress;
 use crate::link::{
     AddressBook, AgentLink, CallError, Dialer, Event, EventStream, ReportStream, Reported,
 };
+use crate::signal::Listener;
 
 /// The ways to all machines.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Wire {
             after_event: u64,
             console_offset: u64,
             position: usize,
-            changes: watch::Receiver<u64>,
+            changes: Listener<u64>,
             is_over: bool,
         }
         let reading = Reading {
@@ -92,7 +92,7 @@ impl Wire {
             after_event,
             console_offset,
             position: 0,
-            changes: self.machine.changes.subscribe(),
+            changes: self.machine.changes.listen(),
             is_over: false,
         };
         stream::unfold(reading, async |mut reading| {
@@ -100,7 +100,7 @@ impl Wire {
                 return None;
             }
             loop {
-                reading.changes.mark_unchanged();
+                reading.changes.get();
                 let wire = &reading.wire;
                 if !wire.machine.is_up() {
                     reading.is_over = true;
@@ -144,9 +144,7 @@ impl Wire {
                 if run.terminal.is_some() && reading.position >= run.history.len() {
                     return None;
                 }
-                if reading.changes.changed().await.is_err() {
-                    return None;
-                }
+                reading.changes.changed().await;
             }
         })
         .boxed()
@@ -236,12 +234,7 @@ impl AgentLink for Wire {
 
     async fn watch(&self, interval: Duration) -> Result<ReportStream, CallError> {
         self.cross().await?;
-        let first = (
-            self.clone(),
-            self.machine.changes.subscribe(),
-            false,
-            interval,
-        );
+        let first = (self.clone(), self.machine.changes.listen(), false, interval);
         let reports = stream::unfold(
             first,
             async |(wire, mut changes, mut is_later, interval)| {
@@ -251,7 +244,7 @@ impl AgentLink for Wire {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 is_later = true;
-                changes.mark_unchanged();
+                changes.get();
                 if !wire.machine.is_up() {
                     return Some((
                         Err(open("connection reset")),
@@ -259,9 +252,7 @@ impl AgentLink for Wire {
                     ));
                 }
                 while !wire.machine.answers() {
-                    if changes.changed().await.is_err() {
-                        return None;
-                    }
+                    changes.changed().await;
                 }
                 let reported = Reported {
                     machine: wire.machine.name.clone(),
