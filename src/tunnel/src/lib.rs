@@ -3,7 +3,7 @@
 //! Who cannot be called opens a stream of messages to whoever wants to call, and both use it as
 //! if it were a socket: the one that was called dials through it, the one that called serves.
 //! [`Tunnel`] is that socket, made of a stream of chunks coming in and a bounded channel of
-//! chunks going out ([`outgoing`]); [`serve`] and [`dial`] put gRPC on it.
+//! chunks going out ([`outgoing`]); [`serve()`] and [`dial()`] put gRPC on it.
 //!
 //! ```text
 //! agent                                                        controller

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use helix_tunnel::{FRAME_BYTES, Tunnel, TunnelHandle, dial, endpoint, outgoing, serve};
+use helix_tunnel::{
+    CARRIER_WINDOW_BYTES, FRAME_BYTES, Tunnel, TunnelHandle, dial, endpoint, outgoing, serve,
+};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -51,6 +53,8 @@ pub(crate) async fn tunnels() -> (Tunnel, Tunnel) {
     let address = listener.local_addr().unwrap();
     tokio::spawn(
         Server::builder()
+            .initial_stream_window_size(CARRIER_WINDOW_BYTES)
+            .initial_connection_window_size(CARRIER_WINDOW_BYTES)
             .add_service(outer)
             .serve_with_incoming(TcpIncoming::from(listener)),
     );
