@@ -320,5 +320,5 @@ fn takes_work(agent: &Agent) -> bool {
     withheld(report).is_none()
         && agent.attaching.is_empty()
         && agent.full_until.is_none()
-        && !(is_on_trial && !agent.held.is_empty())
+        && (!is_on_trial || agent.held.is_empty())
 }

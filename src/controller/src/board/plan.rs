@@ -40,10 +40,7 @@ impl Board {
         let mut given: BTreeMap<(AgentKey, LaneId), Vec<AttemptId>> = BTreeMap::new();
         while let Some(want) = self.touched.pop_first() {
             let mut tried: Option<(u32, AgentKey)> = None;
-            loop {
-                let Some(wanted) = self.wants.get(&want) else {
-                    break;
-                };
+            while let Some(wanted) = self.wants.get(&want) {
                 if wanted.ready.is_empty() {
                     break;
                 }
