@@ -116,21 +116,27 @@ async fn one_of_two_controllers_takes_over_from_the_other() {
     let directory = tempfile::tempdir().expect("a directory");
     let gate = directory.path().join("gate");
     first.submit("job", vec![counting(&gate)]).await;
-    runs(&first).await;
-    let item = second.get("/jobs/job/items/counting").await;
-    let keeper = item["attempts"][0]["controller"].clone();
-    // Whoever keeps it dies; the log is read from the other.
+    let keeper = eventually("one of them looks after it", async || {
+        let item = second.get("/jobs/job/items/counting").await;
+        match &item["attempts"][0]["controller"] {
+            Value::String(name) => Ok(name.clone()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
+    // The log of what runs is with whoever looks after it.
     let (mut dying, other) = if keeper == "first" {
         (first, second)
     } else {
         (second, first)
     };
+    runs(&dying).await;
     dying.kill().await;
     eventually("the other looks after it", async || {
         let item = other.get("/jobs/job/items/counting").await;
-        let now = item["attempts"][0]["controller"].clone();
-        if now == keeper {
-            Err(now.to_string())
+        let now = item["attempts"][0]["controller"].as_str();
+        if now == Some(&keeper) {
+            Err(keeper.clone())
         } else {
             Ok(())
         }

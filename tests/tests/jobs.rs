@@ -167,20 +167,33 @@ async fn real_suites_on_two_agents_end_as_they_should_with_every_attempt_kept() 
     let second = controller.agent("second", 4).await;
 
     let programs = controller.upload(suites.archive()).await;
-    let mut items: Vec<Value> = suites
-        .tests
-        .iter()
-        .enumerate()
-        .map(|(number, test)| {
-            json!({
-                "name": format!("{number} {}", test.name),
-                "command": { "shell": format!(
-                    "$HELIX_CORRELATION_PAYLOAD/{} --exact '{}' {REPORT} >a-testResults.xml",
-                    test.program, test.name
-                ) },
-            })
+    // First what needs to be watched, then what is many.
+    let mut items = vec![
+        json!({
+            "name": "cancelled in mid-run",
+            "command": { "shell": "echo it runs; exec sleep 600" },
+        }),
+        json!({
+            "name": "too slow",
+            "retries": 2,
+            "command": { "argv": ["sleep", "60"] },
+            "limits": { "wall_timeout_seconds": 0.5 },
+        }),
+        json!({
+            "name": "nobody can",
+            "command": { "argv": ["true"] },
+            "requirements": [{ "name": "quantum-processor", "range": ">=2" }],
+        }),
+    ];
+    items.extend(suites.tests.iter().enumerate().map(|(number, test)| {
+        json!({
+            "name": format!("{number} {}", test.name),
+            "command": { "shell": format!(
+                "$HELIX_CORRELATION_PAYLOAD/{} --exact '{}' {REPORT} >a-testResults.xml",
+                test.program, test.name
+            ) },
         })
-        .collect();
+    }));
     for (number, test) in suites.compiler_tests.iter().enumerate().take(5) {
         // A real suite that fails for a real reason, which has gone by the next time.
         items.push(json!({
@@ -194,21 +207,6 @@ async fn real_suites_on_two_agents_end_as_they_should_with_every_attempt_kept() 
             ) },
         }));
     }
-    items.push(json!({
-        "name": "too slow",
-        "retries": 2,
-        "command": { "argv": ["sleep", "60"] },
-        "limits": { "wall_timeout_seconds": 0.5 },
-    }));
-    items.push(json!({
-        "name": "nobody can",
-        "command": { "argv": ["true"] },
-        "requirements": [{ "name": "quantum-processor", "range": ">=2" }],
-    }));
-    items.push(json!({
-        "name": "cancelled in mid-run",
-        "command": { "shell": "echo it runs; exec sleep 60" },
-    }));
     let total = items.len();
     let job_file = suites.directory.path().join("job.json");
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
