@@ -5,6 +5,7 @@ use std::time::Duration;
 use helix_tests::controller::{Controller, agent_of_both};
 use helix_tests::eventually;
 use helix_tests::postgres::Postgres;
+use helix_tests::programs::program;
 use serde_json::{Value, json};
 
 /// Counts until a file is there, and ends with exit code 7.
@@ -148,4 +149,39 @@ async fn one_of_two_controllers_takes_over_from_the_other() {
     std::fs::write(&gate, "").expect("written");
     fails_once(&other).await;
     assert!(whole_log(&other).await > 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_backed_up_is_there_after_a_restore() {
+    let mut controller = Controller::start().await;
+    let _agent = controller.agent("machine", 1).await;
+    let item = |name: &str| json!({ "name": name, "command": { "shell": "echo it ran" } });
+    controller.submit("before", vec![item("a")]).await;
+    controller.ended("before").await;
+    let copy = controller.directory().join("copy.db");
+    let made = tokio::process::Command::new(program("helix-controller"))
+        .args(["backup", "--config"])
+        .arg(controller.directory().join("controller.toml"))
+        .arg(&copy)
+        .output()
+        .await
+        .expect("it runs");
+    assert!(made.status.success(), "{made:?}");
+    controller.submit("after", vec![item("a")]).await;
+    controller.ended("after").await;
+
+    controller.kill().await;
+    let state = controller.directory().join("state");
+    for name in ["helix.db", "helix.db-wal", "helix.db-shm"] {
+        let _ = std::fs::remove_file(state.join(name));
+    }
+    std::fs::copy(&copy, state.join("helix.db")).expect("put back");
+    controller.start_again().await;
+    let job = controller.ended("before").await;
+    assert_eq!(job["state"], "passed", "{job}");
+    assert!(controller.log_of("before", "a", 1).await.contains("it ran"));
+    let gone = controller.ask("GET", "/jobs/after", None).await;
+    assert_eq!(gone.expect("an answer").0, 404);
+    controller.submit("again", vec![item("a")]).await;
+    assert_eq!(controller.ended("again").await["state"], "passed");
 }

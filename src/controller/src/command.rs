@@ -1,6 +1,6 @@
 //! The command line of `helix-controller`, and the life of the daemon around [`start`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -71,6 +71,20 @@ enum Command {
         #[command(flatten)]
         source: ConfigSource,
     },
+    /// Copy the embedded store to a new file, of one moment, while the controller
+    /// runs.
+    ///
+    /// To restore, stop the controller, put the file in the place of `helix.db` in
+    /// the state directory, remove `helix.db-wal` and `helix.db-shm`, and start it
+    /// again: what agents still run is attached to. Long logs and payloads lie in
+    /// `[storage]`, not in the store.
+    Backup {
+        #[command(flatten)]
+        source: ConfigSource,
+        /// The file to make; nothing may be there.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -118,6 +132,7 @@ pub fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Validate { source } => validate(&source).into(),
+        Command::Backup { source, file } => backup(&source, &file).into(),
         Command::Run { source, log_format } => run(&source, log_format).into(),
     }
 }
@@ -131,6 +146,27 @@ fn validate(source: &ConfigSource) -> Exit {
         }
         Err(exit) => exit,
     }
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn backup(source: &ConfigSource, file: &Path) -> Exit {
+    let config = match source.load() {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let copied = match runtime {
+        Ok(runtime) => runtime
+            .block_on(helix_store::backup(&config.store_url(), file))
+            .map_err(Into::into),
+        Err(error) => Err(error.into()),
+    };
+    if copied.is_ok() {
+        println!("{}: written", file.display());
+    }
+    report(copied)
 }
 
 fn run(source: &ConfigSource, log_format: LogFormat) -> Exit {
