@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::agent::Agent;
-use crate::eventually;
 use crate::programs::program;
+use crate::{eventually, eventually_all};
 
 /// A running controller. It is killed when dropped, and its directory removed.
 #[derive(Debug)]
@@ -254,7 +254,7 @@ impl Controller {
 
     /// Waits for the end of a job, and gives it as it is then.
     pub async fn ended(&self, job: &str) -> Value {
-        eventually(&format!("job `{job}` ends"), async || {
+        eventually_all(&format!("job `{job}` ends"), async || {
             let found = self.get(&format!("/jobs/{job}")).await;
             if found.get("ended").is_some_and(Value::is_string) {
                 Ok(found)

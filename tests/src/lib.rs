@@ -50,3 +50,29 @@ where
         }
     }
 }
+
+/// As [`eventually`], for what takes as long as it takes: gives up only when what is seen has not
+/// changed for so long.
+///
+/// # Panics
+///
+/// After [`PATIENCE`] without a change, with the last thing that `probe` saw.
+pub async fn eventually_all<T, E, F>(what: &str, mut probe: F) -> T
+where
+    F: AsyncFnMut() -> Result<T, E>,
+    E: Debug + PartialEq,
+{
+    let (mut since, mut last) = (Instant::now(), None);
+    loop {
+        match probe().await {
+            Ok(value) => return value,
+            Err(seen) if last.as_ref() != Some(&seen) => {
+                (since, last) = (Instant::now(), Some(seen));
+            }
+            Err(seen) if since.elapsed() > PATIENCE => {
+                panic!("{what} comes no nearer in {PATIENCE:?}; last seen: {seen:?}")
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use helix_tests::controller::Controller;
-use helix_tests::eventually;
+use helix_tests::{eventually, eventually_all};
 use serde_json::{Value, json};
 
 /// Crates whose tests need nothing but themselves, in the order of their names.
@@ -262,7 +262,7 @@ async fn real_suites_on_two_agents_end_as_they_should_with_every_attempt_kept() 
         .await;
 
     // Everything else ends; what nobody can run waits, and is explained.
-    eventually("all but one end", async || {
+    eventually_all("all but one end", async || {
         let job = controller.get("/jobs/real").await;
         let counts = &job["counts"];
         if counts["waiting"] == 1 && counts["running"] == 0 {

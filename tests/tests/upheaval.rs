@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use helix_tests::agent::Agent;
 use helix_tests::controller::{Controller, agent_by};
-use helix_tests::eventually;
+use helix_tests::eventually_all;
 use helix_tests::postgres::Postgres;
 use helix_tests::proxy::Wire;
 use serde_json::{Value, json};
@@ -156,7 +156,7 @@ async fn everything_ends_once_whatever_dies(postgres: Option<Postgres>) {
         *disturbed.entry(what).or_default() += 1;
     }
     eprintln!("disturbed: {disturbed:?}");
-    eventually("nothing runs any more", async || {
+    eventually_all("nothing runs any more", async || {
         match world.open_items().await {
             0 => Ok(()),
             open => Err(open),
