@@ -23,9 +23,9 @@ mod link;
 mod log;
 mod metrics;
 mod scheduler;
+mod signal;
 #[cfg(test)]
 mod simulation;
-mod signal;
 mod storage;
 mod tasks;
 mod world;

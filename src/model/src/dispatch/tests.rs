@@ -1,3 +1,5 @@
+//! What follows the end of an attempt.
+
 use proptest::prelude::*;
 
 use super::*;

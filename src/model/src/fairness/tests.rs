@@ -1,3 +1,5 @@
+//! Whose turn it is.
+
 use proptest::prelude::*;
 
 use super::*;

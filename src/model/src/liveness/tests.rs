@@ -1,3 +1,5 @@
+//! When an agent is alive, silent or lost.
+
 use proptest::prelude::*;
 
 use super::*;

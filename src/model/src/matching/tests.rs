@@ -1,3 +1,5 @@
+//! Who fits, and who comes nearest.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
