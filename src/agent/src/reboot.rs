@@ -1,9 +1,10 @@
 //! Reboots that work items ask for: after the last attempt has ended, by a
 //! command of the operator's.
 //!
-//! The agent has no right to reboot a machine; the command must bring its own,
-//! as `sudo systemctl reboot` with a matching rule does. It runs as the agent and
-//! not as a work item, which is why it is started here and not by the launcher.
+//! The agent has no right to reboot a machine, and as a service no way to any; the
+//! command asks somebody who has, such as the service `helix-root@reboot` of the
+//! package. It runs as the agent and not as a work item, which is why it is started
+//! here and not by the launcher.
 
 use std::process::Stdio;
 use std::sync::Arc;
