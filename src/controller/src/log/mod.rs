@@ -1,7 +1,7 @@
 //! What attempts print: held while they run, stored when they end, read by anybody at any time.
 //!
 //! A short log stays in memory and goes to the store with the attempt; a longer one goes to a file as
-//! it comes ([`live`]) and from there to the object store ([`keep`]). Readers never see the
+//! it comes ([`live`]) and from there to the object store ([`mod@keep`]). Readers never see the
 //! difference ([`reader`]). Offsets are those of the log as kept: where the agent dropped bytes, a
 //! line says so.
 
