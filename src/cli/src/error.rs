@@ -397,6 +397,11 @@ impl Error {
                  the system choose a port"
                     .to_owned(),
             ),
+            Self::ControllerStart {
+                source: helix_controller::StartError::AlreadyRunning { .. },
+            } => {
+                Some("`helix jobs` asks it; `--directory` keeps a second one apart".to_owned())
+            }
             Self::Agent {
                 source: StartError::AlreadyRunning { .. },
             } => {

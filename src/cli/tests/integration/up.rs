@@ -59,7 +59,8 @@ impl Up {
 fn command(directory: &Path) -> Command {
     let mut command = helix(SocketAddr::from(([127, 0, 0, 1], 1)), &["up", "--json"]);
     command
-        .args(["--listen", "127.0.0.1:0", "--slots", "2", "--directory"])
+        .args(["--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0"])
+        .args(["--slots", "2", "--directory"])
         .arg(directory);
     command
 }
@@ -203,12 +204,12 @@ async fn the_second_signal_leaves_and_the_next_life_takes_up_what_runs() {
 }
 
 #[tokio::test]
-async fn two_agents_do_not_share_a_directory_or_a_port() {
+async fn two_systems_do_not_share_a_directory_or_a_port() {
     let up = Up::start().await;
     let output = finish(command(up.directory.path()).spawn().unwrap()).await;
     assert_eq!(output.code(), Some(70), "{}", output.stderr);
     assert!(
-        output.stderr.contains("hint: `helix capacity` asks it"),
+        output.stderr.contains("hint: `helix jobs` asks it"),
         "{}",
         output.stderr
     );
@@ -216,7 +217,18 @@ async fn two_agents_do_not_share_a_directory_or_a_port() {
     let other = tempfile::tempdir().unwrap();
     let other = other.path().to_str().unwrap();
     let port = up.address.to_string();
-    let output = run(up.address, &["up", "--listen", &port, "--directory", other]).await;
+    let arguments = ["--listen", &port, "--agent-listen", "127.0.0.1:0"];
+    let arguments = [&["up", "--directory", other], &arguments[..]].concat();
+    let output = run(up.address, &arguments).await;
+    assert_eq!(output.code(), Some(70), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("does another controller run?"),
+        "{}",
+        output.stderr
+    );
+    let arguments = ["--listen", "127.0.0.1:0", "--agent-listen", &port];
+    let arguments = [&["up", "--directory", other], &arguments[..]].concat();
+    let output = run(up.address, &arguments).await;
     assert_eq!(output.code(), Some(70), "{}", output.stderr);
     assert!(
         output.stderr.contains("does another agent run?"),
@@ -258,8 +270,9 @@ async fn the_demonstration_goes_as_it_is_meant_to() {
         "nothing is left"
     );
     for expected in [
-        "requeued as delivery 2, at the end of the queue",
-        "refused: MISSING_CAPABILITY",
+        "requeued at the end of the queue",
+        "no agent has `quantum-processor >=2` in any version",
+        "nobody can run it",
         "passed on retry",
     ] {
         assert!(stdout.contains(expected), "{expected:?} is not in {stdout}");
