@@ -131,9 +131,7 @@ fn compare(
     let time = |bench: &mut Bench, side: &dyn Fn(&mut Bench)| {
         let started = Instant::now();
         side(bench);
-        let elapsed = started.elapsed().as_secs_f64();
-        bench.clear();
-        elapsed
+        started.elapsed().as_secs_f64()
     };
     // Once without counting, so that caches are warm for both.
     time(bench, &bare);
@@ -141,6 +139,8 @@ fn compare(
     let rounds: Vec<(f64, f64)> = (0..ROUNDS)
         .map(|_| (time(bench, &bare), time(bench, &supervised)))
         .collect();
+    // Only now: ext4 is slow to make files for half a minute after many were removed.
+    bench.clear();
     let median = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
@@ -229,7 +229,7 @@ impl Bench {
         self.finished.push(spool);
     }
 
-    /// Removes the spools of a round; whoever runs items does that when there is time.
+    /// Removes the spools; whoever runs items does that when there is time.
     fn clear(&mut self) {
         for spool in self.finished.drain(..) {
             std::fs::remove_dir_all(spool).expect("the spool removed");
