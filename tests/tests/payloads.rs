@@ -1,6 +1,7 @@
 //! Payloads from servers, files and repositories, whole, cut, late and wrong.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -386,14 +387,44 @@ async fn correlation_payload_serves_a_job_on_both_sides_of_a_restart() {
     let mut seen = Seen::default();
     until(&mut stream, &mut seen, |seen, _| seen.stdout == b"ready\n").await;
     agent.kill_and_start_again().await;
-    // The new life of the agent knows nothing of what the old one unpacked.
+    let unpacked = || {
+        let place = agent.directory().join("work");
+        let jobs = std::fs::read_dir(place).expect("readable").flatten();
+        let files = jobs.map(|job| job.path().join("p/shared"));
+        let file = files.filter_map(|file| file.metadata().ok()).next();
+        file.expect("it is unpacked").ino()
+    };
+    let before = unpacked();
+    // The new life of the agent leaves alone what a running work item may be reading.
     let second = agent
         .run(item("cat \"$HELIX_CORRELATION_PAYLOAD/shared\""))
         .await;
     assert_eq!(second.stdout, b"still here\n", "{}", second.text());
+    assert_eq!(
+        unpacked(),
+        before,
+        "unpacked anew under a running work item"
+    );
     std::fs::write(&gate, b"").expect("written");
     let rest = agent.attach(&attempt_id, 0, 0).await;
     assert_eq!(rest.stdout, b"ready\nstill here\n", "{}", rest.text());
+}
+
+#[tokio::test]
+async fn correlation_payload_from_an_address_signed_anew_is_not_unpacked_again() {
+    let agent = Agent::start().await;
+    let archive = tar(&[("shared", b"the same\n")]);
+    let server = Server::start(move |asked, _| Reply::content(asked, &archive)).await;
+    let job_id = unique("job");
+    let item = |signature: &str| WorkItem {
+        job_id: job_id.clone(),
+        correlation_payloads: vec![at(&server.url(&format!("/c.tar?sig={signature}")))],
+        ..shell("ls -i \"$HELIX_CORRELATION_PAYLOAD/shared\"")
+    };
+    let first = agent.run(item("one")).await;
+    let second = agent.run(item("two")).await;
+    assert!(first.stdout.ends_with(b"shared\n"), "{}", first.text());
+    assert_eq!(first.stdout, second.stdout, "unpacked anew");
 }
 
 #[tokio::test]

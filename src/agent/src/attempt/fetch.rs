@@ -7,8 +7,8 @@ use helix_model::ids::JobId;
 use helix_model::outcome::PayloadFault;
 use helix_model::work_item::{Payload, PayloadSource, Submodules};
 use helix_payload::{
-    ArchiveSource, GitOptions, GitSource, GitTransport, Kind, Request, Scope, Sha256, TreeLimits,
-    UnpackLimits, UnpackOptions, checkout, place_tree, remove_tree, unpack,
+    ArchiveSource, GitOptions, GitSource, GitTransport, Kind, Lease, Request, Scope, Sha256,
+    TreeLimits, UnpackLimits, UnpackOptions, checkout, place_tree, remove_tree, unpack,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,23 @@ pub(super) struct Fetcher<'drive> {
     settings: &'drive Settings,
     job: &'drive JobId,
     stop: &'drive CancellationToken,
+}
+
+/// A payload on its way from where it lay.
+pub(super) enum Fetched {
+    /// In the cache, as long as this lives.
+    Archive(Lease),
+    Commit(GitSource),
+}
+
+impl Fetched {
+    /// The digest of an archive.
+    pub(super) fn sha256(&self) -> Option<Sha256> {
+        match self {
+            Self::Archive(archive) => Some(archive.sha256()),
+            Self::Commit(_) => None,
+        }
+    }
 }
 
 /// A payload that could not be brought.
@@ -53,7 +70,13 @@ impl<'drive> Fetcher<'drive> {
 
     /// Fetches a payload and unpacks it below `root`.
     pub(super) async fn bring(&self, payload: &Payload, root: &Path) -> Result<(), FetchError> {
-        let destination = root.join(payload.destination.to_path_buf());
+        let fetched = self.fetch(payload).await?;
+        self.unpack(&fetched, payload, root).await
+    }
+
+    /// Has an archive in the cache. What is in a repository is fetched while it is
+    /// unpacked.
+    pub(super) async fn fetch(&self, payload: &Payload) -> Result<Fetched, FetchError> {
         match &payload.source {
             PayloadSource::Url(url) => {
                 let source = ArchiveSource::parse(url.as_str()).map_err(FetchError::Source)?;
@@ -64,31 +87,39 @@ impl<'drive> Fetcher<'drive> {
                     progress: None,
                 };
                 let archive = self.core.cache.fetch(&request, self.stop).await?;
-                unpack(
-                    archive.path(),
-                    &destination,
-                    &self.unpack_options(),
-                    self.stop,
-                )
-                .await?;
+                Ok(Fetched::Archive(archive))
             }
             PayloadSource::Git {
                 url,
                 commit,
                 submodules,
-            } => {
-                let source = GitSource {
-                    url: url.as_str().parse().map_err(FetchError::Source)?,
-                    commit: commit.as_str().parse().map_err(FetchError::Source)?,
-                    submodules: match submodules {
-                        Submodules::Skip => helix_payload::Submodules::Skip,
-                        Submodules::Fetch => helix_payload::Submodules::Recurse,
-                    },
-                };
-                self.check_out(&source, root, &destination).await?;
-            }
+            } => Ok(Fetched::Commit(GitSource {
+                url: url.as_str().parse().map_err(FetchError::Source)?,
+                commit: commit.as_str().parse().map_err(FetchError::Source)?,
+                submodules: match submodules {
+                    Submodules::Skip => helix_payload::Submodules::Skip,
+                    Submodules::Fetch => helix_payload::Submodules::Recurse,
+                },
+            })),
         }
-        Ok(())
+    }
+
+    /// Unpacks what was fetched for `payload` below `root`.
+    pub(super) async fn unpack(
+        &self,
+        fetched: &Fetched,
+        payload: &Payload,
+        root: &Path,
+    ) -> Result<(), FetchError> {
+        let destination = root.join(payload.destination.to_path_buf());
+        match fetched {
+            Fetched::Archive(archive) => {
+                let options = self.unpack_options();
+                unpack(archive.path(), &destination, &options, self.stop).await?;
+                Ok(())
+            }
+            Fetched::Commit(source) => self.check_out(source, root, &destination).await,
+        }
     }
 
     /// Checks a commit out beside `root` and copies it to `destination`, where

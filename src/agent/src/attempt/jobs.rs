@@ -3,21 +3,31 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use helix_exec::ProcessIdentity;
 use helix_model::ids::{AttemptId, JobId};
-use helix_model::work_item::{Payload, PayloadSource};
+use helix_model::work_item::{Payload, PayloadSource, Submodules};
+use helix_payload::Sha256;
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::directory_name;
-use super::fetch::{FetchError, Fetcher};
+use super::fetch::{FetchError, Fetched, Fetcher};
 use super::leftovers::Leftover;
 use crate::workspace::layout::{self, ATTEMPTS, SCRIPTS};
 use crate::workspace::modes;
 
 /// How long a job's files wait for its next work item.
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
+
+/// The directory of a job that holds a mark for each correlation payload.
+const MARKS: &str = "b";
 
 /// The jobs that have files on this machine.
 #[derive(Debug, Default)]
@@ -29,18 +39,30 @@ pub(crate) struct Jobs {
 #[derive(Debug)]
 pub(crate) struct JobFiles {
     directory: PathBuf,
-    /// What is unpacked already. Held while something is being unpacked, so that
-    /// work items that start together bring each payload once.
-    brought: tokio::sync::Mutex<HashSet<Brought>>,
+    /// What was asked for and is unpacked. Held while something is being unpacked, so
+    /// that work items that start together bring each payload once.
+    brought: AsyncMutex<HashSet<Asked>>,
     used: Mutex<Instant>,
 }
 
-/// Which payload, and where to.
+/// Which payload, in the words of the work item, and where to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Brought {
-    source: String,
-    digest: Option<[u8; 32]>,
+struct Asked {
+    source: Source,
     destination: String,
+}
+
+/// What tells a payload from others before it has been fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Source {
+    /// What it holds is known, wherever it lies.
+    Archive(Sha256),
+    /// Whatever lies there.
+    Address(String),
+    Commit {
+        commit: String,
+        submodules: bool,
+    },
 }
 
 impl Jobs {
@@ -50,7 +72,7 @@ impl Jobs {
         let files = known.entry(job.clone()).or_insert_with(|| {
             Arc::new(JobFiles {
                 directory: directory.to_owned(),
-                brought: tokio::sync::Mutex::default(),
+                brought: AsyncMutex::default(),
                 used: Mutex::new(Instant::now()),
             })
         });
@@ -104,43 +126,125 @@ impl Jobs {
 
 impl JobFiles {
     /// Brings a correlation payload, unless it is here already.
+    ///
+    /// What is here is not unpacked again, as work items may be using it: not when it
+    /// comes from another address (each may be signed for one attempt alone), and not
+    /// after a restart of the agent.
     pub(super) async fn bring(
         &self,
         fetcher: &Fetcher<'_>,
         payload: &Payload,
     ) -> Result<(), FetchError> {
-        let key = Brought {
-            source: match &payload.source {
-                PayloadSource::Url(url) => url.as_str().to_owned(),
-                PayloadSource::Git {
-                    url,
-                    commit,
-                    submodules,
-                } => {
-                    format!("{} {commit} {submodules:?}", url.as_str())
-                }
-            },
-            digest: payload.sha256.map(|digest| digest.0),
+        let mut asked = Asked {
+            source: Source::of(payload),
             destination: payload.destination.as_str().to_owned(),
         };
         let mut brought = self.brought.lock().await;
-        if !brought.contains(&key) {
-            let shared = self.directory.join("p");
-            fetcher.bring(payload, &shared).await?;
-            // Once it is all there, so that no work item can be in the way of it.
-            let shown = tokio::task::spawn_blocking(move || modes::show_to_all(&shared));
-            shown
-                .await
-                .unwrap_or_else(|error| Err(std::io::Error::other(error)))
-                .map_err(FetchError::Show)?;
-            brought.insert(key);
+        if brought.contains(&asked) {
+            return Ok(());
         }
+        let fetched = match &asked.source {
+            Source::Archive(_) | Source::Commit { .. } if self.marks().has(&asked) => {
+                brought.insert(asked);
+                return Ok(());
+            }
+            _ => fetcher.fetch(payload).await?,
+        };
+        let address = asked.clone();
+        if let Some(digest) = fetched.sha256() {
+            asked.source = Source::Archive(digest);
+        }
+        if !self.marks().has(&asked) {
+            self.unpack(fetcher, &fetched, payload, &asked).await?;
+        }
+        brought.extend([address, asked]);
         Ok(())
+    }
+
+    async fn unpack(
+        &self,
+        fetcher: &Fetcher<'_>,
+        fetched: &Fetched,
+        payload: &Payload,
+        asked: &Asked,
+    ) -> Result<(), FetchError> {
+        let shared = self.directory.join("p");
+        fetcher.unpack(fetched, payload, &shared).await?;
+        let marks = self.marks();
+        let asked = asked.clone();
+        let shown = tokio::task::spawn_blocking(move || {
+            // Once it is all there, so that no work item can be in the way of it.
+            modes::show_to_all(&shared)?;
+            marks.set(&asked)
+        });
+        shown
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(FetchError::Show)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks(self.directory.join(MARKS))
     }
 
     fn is_idle(self: &Arc<Self>) -> bool {
         let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::strong_count(self) == 1 && used.elapsed() > IDLE_LIMIT
+    }
+}
+
+impl Source {
+    fn of(payload: &Payload) -> Self {
+        match &payload.source {
+            PayloadSource::Url(url) => payload.sha256.map_or_else(
+                || Self::Address(url.as_str().to_owned()),
+                |digest| Self::Archive(digest.0.into()),
+            ),
+            // A commit names its content, and its submodules'.
+            PayloadSource::Git {
+                commit, submodules, ..
+            } => Self::Commit {
+                commit: commit.as_str().to_owned(),
+                submodules: *submodules == Submodules::Fetch,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Archive(digest) => write!(formatter, "archive {digest}"),
+            Self::Address(address) => write!(formatter, "address {address}"),
+            Self::Commit { commit, submodules } => {
+                write!(formatter, "commit {commit}, submodules: {submodules}")
+            }
+        }
+    }
+}
+
+/// The directory with an empty file for each payload that is unpacked whole, which is
+/// how a later life of the agent knows. What was unpacked before the machine last
+/// started does not count: it need not have reached the disk.
+struct Marks(PathBuf);
+
+impl Marks {
+    fn has(&self, asked: &Asked) -> bool {
+        self.place(asked).is_ok_and(|place| place.exists())
+    }
+
+    fn set(&self, asked: &Asked) -> io::Result<()> {
+        match DirBuilder::new().mode(layout::PRIVATE).create(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        File::create(self.place(asked)?).map(drop)
+    }
+
+    fn place(&self, asked: &Asked) -> io::Result<PathBuf> {
+        let boot = ProcessIdentity::of_self()?.boot_id;
+        let mark = format!("{boot}\n{}\n{}", asked.source, asked.destination);
+        Ok(self.0.join(Sha256::of(mark.as_bytes()).to_string()))
     }
 }
 

@@ -4,6 +4,7 @@
 //! ```text
 //! <work root>/scripts                    for all work items, see `scripts`
 //! <work root>/<job>/p                    correlation payload, shared by a job
+//! <work root>/<job>/b                    what of it is unpacked whole, see `jobs`
 //! <work root>/<job>/w/<attempt>/         one attempt
 //!     e   execution: HELIX_WORKITEM_ROOT, the command's working directory
 //!     p   payload as unpacked: HELIX_WORKITEM_PAYLOAD

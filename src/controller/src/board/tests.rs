@@ -1,3 +1,5 @@
+//! Which waiting items the board gives to which agents, and which it does not.
+
 use std::time::{Duration, SystemTime};
 
 use helix_model::capability::{CapabilityName, CapabilitySet, CapabilityValue};

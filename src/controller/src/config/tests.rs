@@ -1,3 +1,5 @@
+//! What configuration files are taken, and what is said of the others.
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;

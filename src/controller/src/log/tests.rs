@@ -1,3 +1,5 @@
+//! Logs that are read while they grow, arrive twice or in part, and where they end up.
+
 use bytes::Bytes;
 use helix_model::ids::{AttemptId, JobId};
 use helix_store::LogPlace;
