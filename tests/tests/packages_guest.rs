@@ -23,12 +23,15 @@ until_answered() {
 }
 begin() { # begin NAME: an item that runs until it is ended; its attempt is in /root/attempt
     helix run --json --name "$1" --timeout 1h --shell 'echo begun; sleep 3000' >/root/events 2>/root/errors &
+    client=$!
     tries=0
     until grep -q '"type":"started"' /root/events; do
         tries=$((tries + 1)); [ $tries -lt 240 ] || fail "the item does not start: $(cat /root/errors)"; sleep 0.5
     done
     sed -n 's/.*"type":"started".*"attempt_id":"\([^"]*\)".*/\1/p' /root/events | head -n 1 >/root/attempt
     [ -s /root/attempt ] || fail "no attempt in $(cat /root/events)"
+    # Asked to stop as the machine goes down, it would cancel the item.
+    kill -KILL $client
 }
 interrupted() { # interrupted WHAT: the attempt in /root/attempt ended without blame on the item
     until_answered
