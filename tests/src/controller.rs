@@ -247,6 +247,30 @@ impl Controller {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Follows the log of an attempt to its end.
+    ///
+    /// # Panics
+    ///
+    /// If it breaks off.
+    pub fn follow_log(
+        &self,
+        job: &str,
+        item: &str,
+        attempt: usize,
+    ) -> impl Future<Output = String> + use<> {
+        let path = format!("/jobs/{job}/items/{item}/attempts/{attempt}/log?follow=true");
+        let asked = self
+            .client
+            .get(format!("{}/api/v1{path}", self.url()))
+            .send();
+        async move {
+            let response = asked.await.expect("an answer");
+            assert!(response.status().is_success(), "{path}: {response:?}");
+            let bytes = response.bytes().await.expect("all of it");
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
+    }
+
     /// Submits items to the queue `test` as a job of this id.
     pub async fn submit(&self, job: &str, items: Vec<Value>) -> Value {
         let request = json!({ "queue": "test", "id": job, "items": items });

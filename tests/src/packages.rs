@@ -17,15 +17,6 @@ pub const ALL: [&str; 3] = ["helix-agent", "helix-controller", "helix-cli"];
 /// The version that follows that of this tree.
 pub const NEXT: &str = "99.0";
 
-/// What `packaging/build` takes programs of.
-const PROGRAMS: &[&str] = &[
-    "helix",
-    "helix-agent",
-    "helix-controller",
-    "helix-launcher",
-    "helix-xtask",
-];
-
 /// The packages of one version.
 #[derive(Debug)]
 pub struct Packages {
@@ -127,12 +118,11 @@ pub fn build(arguments: &[&str], output: &Path) {
 /// The command that does so, for those who want something about it to be different.
 #[must_use]
 pub fn command(arguments: &[&str], output: &Path) -> Command {
-    let folder = programs(PROGRAMS);
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/build"));
     command
         .args(arguments)
         .arg("--programs")
-        .arg(folder)
+        .arg(programs())
         .arg("--output")
         .arg(output);
     command

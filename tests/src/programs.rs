@@ -1,6 +1,5 @@
 //! The programs under test, each built once for each run of the tests.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -21,31 +20,33 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// If there is no such program, or it cannot be built.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
-    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
-    // A build that failed leaves nothing behind, so the next test tries again.
-    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    built
-        .entry(name.to_owned())
-        .or_insert_with(|| build(name))
-        .clone()
+    assert!(
+        PROGRAMS.iter().any(|(program, _)| *program == name),
+        "`{name}` is no program"
+    );
+    programs().join(name)
 }
 
-/// The directory with several programs, built together with the profile of the tests: what they have
-/// in common is then built once.
+/// The directory with all programs, built with the profile of the tests. All in one go, as
+/// packaging builds them: cargo makes what they are made of anew for every other choice.
 ///
 /// # Panics
 ///
-/// If there is no such program, or one cannot be built.
+/// If they cannot be built.
 #[must_use]
-pub fn programs(names: &[&str]) -> PathBuf {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut build = cargo("build");
-    for name in names {
-        build.args(["--package", package_of(name), "--bin", name]);
+pub fn programs() -> PathBuf {
+    static BUILT: Mutex<bool> = Mutex::new(false);
+    // A build that failed leaves nothing behind, so the next test tries again.
+    let mut is_built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*is_built {
+        let mut build = cargo("build");
+        for (name, package) in PROGRAMS {
+            build.args(["--package", package, "--bin", name]);
+        }
+        let status = build.status().expect("cargo runs");
+        assert!(status.success(), "the programs do not build");
+        *is_built = true;
     }
-    let status = build.status().expect("cargo runs");
-    assert!(status.success(), "{names:?} do not build");
     folder()
 }
 
@@ -93,23 +94,6 @@ pub fn test_program(package: &str, test: &str) -> TestProgram {
         test: found.expect("cargo names the test program"),
         programs,
     }
-}
-
-fn package_of(name: &str) -> &'static str {
-    let mut programs = PROGRAMS.iter();
-    let (_, package) = programs
-        .find(|(program, _)| *program == name)
-        .expect("a known program");
-    package
-}
-
-fn build(name: &str) -> PathBuf {
-    let status = cargo("build")
-        .args(["--package", package_of(name), "--bin", name])
-        .status()
-        .expect("cargo runs");
-    assert!(status.success(), "`{name}` does not build");
-    folder().join(name)
 }
 
 /// Cargo for this workspace, with the target directory and the profile of this program.

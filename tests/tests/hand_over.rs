@@ -125,13 +125,15 @@ async fn one_of_two_controllers_takes_over_from_the_other() {
         }
     })
     .await;
-    // The log of what runs is with whoever looks after it.
     let (mut dying, other) = if keeper == "first" {
         (first, second)
     } else {
         (second, first)
     };
     runs(&dying).await;
+    // What runs is read at whichever controller somebody asks.
+    runs(&other).await;
+    let followed = tokio::spawn(other.follow_log("job", "counting", 1));
     dying.kill().await;
     eventually("the other looks after it", async || {
         let item = other.get("/jobs/job/items/counting").await;
@@ -149,6 +151,8 @@ async fn one_of_two_controllers_takes_over_from_the_other() {
     std::fs::write(&gate, "").expect("written");
     fails_once(&other).await;
     assert!(whole_log(&other).await > 5);
+    let log = other.log_of("job", "counting", 1).await;
+    assert_eq!(followed.await.expect("it ends"), log);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,7 +61,7 @@ impl Slurm {
                  SlurmctldPidFile={root}/ctld.pid\nSlurmdPidFile={root}/d.pid\n\
                  ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\n\
                  SelectType=select/cons_tres\nSelectTypeParameters=CR_CPU\n\
-                 SchedulerParameters=sched_min_interval=1000,defer_batch=0\n\
+                 SchedulerParameters=sched_min_interval=1000\n\
                  ReturnToService=2\nMpiDefault=none\n\
                  NodeName={host} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN\n\
                  PartitionName=bench Nodes={host} Default=YES State=UP OverSubscribe=FORCE:4\n"

@@ -20,7 +20,7 @@ use crate::attempt::{AttemptHandle, Subject};
 use crate::board::Board;
 use crate::config::{AgentAddress, Config};
 use crate::link::{AddressBook, Dialer};
-use crate::log::{LiveLog, LogDirectory};
+use crate::log::{LiveLog, LogDirectory, Mirrors};
 use crate::tasks::Tasks;
 use crate::world::World;
 
@@ -44,6 +44,7 @@ pub(super) struct Shared {
     addresses: Arc<dyn AddressBook>,
     tasks: Tasks,
     logs: LogDirectory,
+    mirrors: Mirrors,
     liveness: LivenessPolicy,
     board: Mutex<Board>,
     agents: Mutex<BTreeMap<AgentName, Arc<AgentHandle>>>,
@@ -92,6 +93,7 @@ impl Shared {
             addresses,
             tasks: Tasks::default(),
             logs,
+            mirrors: Mirrors::default(),
             liveness: LivenessPolicy {
                 silence: config.agents.silence,
                 patience: config.agents.patience,
@@ -140,6 +142,11 @@ impl Core {
     /// Where logs are while they are written.
     pub(crate) fn logs(&self) -> &LogDirectory {
         &self.shared.logs
+    }
+
+    /// Logs of attempts that other controllers look after.
+    pub(crate) fn mirrors(&self) -> &Mirrors {
+        &self.shared.mirrors
     }
 
     /// When agents are silent and when they are lost.

@@ -85,14 +85,24 @@ impl LogDirectory {
 
     /// Begins a log.
     pub(crate) fn begin(&self, attempt: &AttemptId) -> LogWriter {
+        // Ids have no separators and do not begin with a dot.
+        self.begin_at(self.path.join(attempt.as_str()))
+    }
+
+    /// Begins a log that is somebody else's to keep. At most one of an attempt at a time, which its
+    /// own log may be beside.
+    pub(crate) fn begin_mirror(&self, attempt: &AttemptId) -> LogWriter {
+        self.begin_at(self.path.join(format!(".{attempt}")))
+    }
+
+    fn begin_at(&self, path: PathBuf) -> LogWriter {
         LogWriter {
             live: Arc::new(LiveLog {
                 place: Mutex::new(Place::Memory(Vec::new())),
                 state: watch::Sender::default(),
             }),
             directory: self.clone(),
-            // Ids have no separators and do not begin with a dot.
-            path: self.path.join(attempt.as_str()),
+            path,
             console_offset: 0,
             length: 0,
         }
@@ -137,6 +147,11 @@ impl LogWriter {
     /// For those who read.
     pub(crate) fn live(&self) -> Arc<LiveLog> {
         Arc::clone(&self.live)
+    }
+
+    /// Whether anybody else holds the log.
+    pub(crate) fn has_readers(&self) -> bool {
+        Arc::strong_count(&self.live) > 1
     }
 
     /// The agent's offset from which on bytes are wanted.

@@ -2,15 +2,17 @@
 //!
 //! A short log stays in memory and goes to the store with the attempt; a longer one goes to a file as
 //! it comes ([`live`]) and from there to the object store ([`mod@keep`]). Readers never see the
-//! difference ([`reader`]). Offsets are those of the log as kept: where the agent dropped bytes, a
+//! difference ([`reader`]), nor whether another controller looks after the attempt ([`mirror`]). Offsets are those of the log as kept: where the agent dropped bytes, a
 //! line says so.
 
 mod keep;
 mod live;
+mod mirror;
 mod reader;
 
 pub(crate) use keep::{Kept, keep};
 pub(crate) use live::{LiveLog, LogDirectory, LogWriter};
+pub(crate) use mirror::{Mirror, Mirrors};
 pub(crate) use reader::{Log, LogReader};
 
 use helix_store::StoreError;
