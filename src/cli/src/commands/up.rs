@@ -36,10 +36,14 @@ const REMOVE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// How long the controller is asked again whether it knows the agent.
 const MEETING_PATIENCE: Duration = Duration::from_secs(30);
 
+/// What is logged by `up`: what it says itself in a line, that nothing is isolated and that controller
+/// and agent have their metrics in one place, is left out.
+const WARNINGS: &str = "warn,helix_agent::core::isolation=error,helix_agent::monitoring=error";
+
 /// Sets up the log of both: warnings for `up`, errors for the demonstration.
 pub(crate) fn log(arguments: &UpArguments) {
     let mut target = LogTarget::from_environment("helix", LogFormat::Text);
-    let level = if arguments.demo { "error" } else { "warn" };
+    let level = if arguments.demo { "error" } else { WARNINGS };
     target.filter.get_or_insert_with(|| level.to_owned());
     // There is none yet, so that this cannot fail.
     let _ = helix_telemetry::init(&target);
@@ -299,6 +303,9 @@ fn welcome(system: &System, home: &Home, screen: &Screen) -> Result<(), Error> {
     ] {
         text.push_str(&format!("  {command:<58} {}\n", palette.dim(what)));
     }
+    let isolation = "Commands run as you, their limits on memory and processors are not enforced: the service of a \
+                     package does that.";
+    text.push_str(&format!("\n{}\n", palette.dim(isolation)));
     screen.data(&text)?;
     Ok(())
 }

@@ -75,9 +75,7 @@ impl Inputs {
                 Ok(metadata) => inputs.named(path, &metadata),
                 Err(error) => match base_of_pattern(path) {
                     Some((base, levels)) => inputs.pattern(path, &base, levels)?,
-                    None => inputs
-                        .missing
-                        .push(format!("cannot read `{}`: {error}", path.display())),
+                    None => inputs.missing.push(absent(path, &error)),
                 },
             }
         }
@@ -256,6 +254,19 @@ impl Stream {
             Self::StandardInput => Box::new(io::stdin().lock()),
             Self::Path(path) => Box::new(File::open(path)?),
         })
+    }
+}
+
+/// What is said of a path that leads nowhere.
+fn absent(path: &Path, error: &io::Error) -> String {
+    let name = path.display();
+    let may_be_a_job = error.kind() == io::ErrorKind::NotFound
+        && path.components().count() == 1
+        && path.extension().is_none();
+    if may_be_a_job {
+        format!("cannot read `{name}`: {error}; of a job: `helix results --job {name}`")
+    } else {
+        format!("cannot read `{name}`: {error}")
     }
 }
 
