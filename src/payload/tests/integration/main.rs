@@ -6,8 +6,10 @@
 #![expect(clippy::print_stderr, reason = "a test that cannot run here says why")]
 
 mod archives;
+mod cache_confirming;
 mod cache_download;
 mod cache_keeping;
+mod cache_servers;
 mod caching;
 mod disk_full;
 mod git;
