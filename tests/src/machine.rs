@@ -202,10 +202,8 @@ impl Machine {
         assert_eq!(output.status.code(), Some(7), "{errors}");
         let console = String::from_utf8(output.stdout).expect("a text");
         let numbers = console.strip_suffix("end\n").expect("the last line");
-        let mut expected = 6;
-        for line in numbers.lines() {
+        for (expected, line) in (6..).zip(numbers.lines()) {
             assert_eq!(line, expected.to_string(), "{console}");
-            expected += 1;
         }
     }
 

@@ -298,7 +298,7 @@ async fn real_suites_on_two_agents_end_as_they_should_with_every_attempt_kept() 
 
     // Whatever is wrong, the log of an item that failed says more than a count.
     let items = controller.items("real").await;
-    for item in items.iter().filter(|item| item["state"] == "failed") {
+    if let Some(item) = items.iter().find(|item| item["state"] == "failed") {
         let id = item["id"].as_str().expect("an id");
         let log = controller.log_of("real", id, 1).await;
         panic!("{item}\n{log}");
