@@ -5,12 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use helix_artifacts::{Destination, Options};
-use toml::de::DeValue;
+use helix_settings::value::{self, whole};
+use helix_settings::{Complaint, Section, Sources, secret};
 
 use super::ArtifactsConfig;
-use super::section::{Complaint, Entry, Item, Section};
-use super::sources::{Sources, VariableError};
-use super::value::{self, whole};
 
 /// Options whose values are no secrets and may stand in the file.
 const PLAIN_OPTIONS: [&str; 14] = [
@@ -33,10 +31,6 @@ const PLAIN_OPTIONS: [&str; 14] = [
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a value can come from, for hints.
-const FROM_OUTSIDE: &str =
-    "write { env = \"NAME\" } for an environment variable or { file = \"/path\" } for a file";
-
 pub(super) fn read(section: Section<'_>, config: &mut ArtifactsConfig, sources: &dyn Sources) {
     section.set("file_size", &mut config.file_bytes, value::size(1));
     section.set("total_size", &mut config.total_bytes, value::size(1));
@@ -50,13 +44,13 @@ pub(super) fn read(section: Section<'_>, config: &mut ArtifactsConfig, sources: 
     let mut is_complete = true;
     if let Some(options) = section.section("options") {
         for entry in options.entries() {
-            match option(&entry, sources) {
+            match secret::option(&entry, &PLAIN_OPTIONS, sources) {
                 Ok(value) => {
                     config.options = std::mem::take(&mut config.options).with(entry.name(), value);
                 }
                 Err(complaint) => {
                     is_complete = false;
-                    options.heed::<()>(entry.name(), entry.item.span(), Err(complaint));
+                    options.heed::<()>(entry.name(), entry.item().span(), Err(complaint));
                 }
             }
         }
@@ -91,77 +85,16 @@ fn check(url: &str, options: &Options) -> Result<(), Complaint> {
             None => Ok(()),
         };
     }
-    // Errors of this kind never show a value.
-    Destination::open(url, options)
-        .map(drop)
-        .map_err(|error| Complaint::new(format!("cannot be used: {}", chain(&error))).hint(HINT))
-}
-
-/// The value of an option.
-fn option(entry: &Entry<'_>, sources: &dyn Sources) -> Result<String, Complaint> {
-    let is_plain = PLAIN_OPTIONS.contains(&entry.name().to_ascii_lowercase().as_str());
-    match entry.item.value() {
-        DeValue::Table(_) => from_outside(&entry.item, sources),
-        // Not even a wrong one is repeated: it would be a secret in a log.
-        DeValue::String(_) | DeValue::Integer(_) if !is_plain => Err(Complaint::new(
-            "may be a secret and must not stand in the configuration",
-        )
-        .hint(FROM_OUTSIDE)),
-        DeValue::String(text) => Ok(text.to_string()),
-        DeValue::Boolean(value) => Ok(value.to_string()),
-        _ => Err(Complaint::expected("a string or a truth value", &entry.item).hint(FROM_OUTSIDE)),
-    }
-}
-
-fn from_outside(item: &Item<'_>, sources: &dyn Sources) -> Result<String, Complaint> {
-    let DeValue::Table(table) = item.value() else {
-        return Err(Complaint::expected("a table", item).hint(FROM_OUTSIDE));
-    };
-    let mut entries = table.iter();
-    let (Some((key, value)), None) = (entries.next(), entries.next()) else {
-        return Err(Complaint::new("must name one place to take the value from").hint(FROM_OUTSIDE));
-    };
-    let DeValue::String(name) = value.get_ref() else {
-        return Err(Complaint::new("must name its place with a string").hint(FROM_OUTSIDE));
-    };
-    match &**key.get_ref() {
-        "env" => sources.variable(name).map_err(|error| match error {
-            VariableError::Unset => Complaint::new(format!(
-                "needs the environment variable `{name}`, which is not set"
-            ))
-            .hint("set it for the service, for instance with `EnvironmentFile=`"),
-            VariableError::NotText => Complaint::new(format!(
-                "needs the environment variable `{name}`, which is no text"
-            )),
-        }),
-        "file" => secret_file(Path::new(&**name), sources),
-        other => Err(Complaint::new(format!("cannot come from `{other}`")).hint(FROM_OUTSIDE)),
-    }
-}
-
-fn secret_file(path: &Path, sources: &dyn Sources) -> Result<String, Complaint> {
-    let shown = path.display();
-    if !path.is_absolute() {
-        return Err(Complaint::new(format!(
-            "needs a file with an absolute path, not `{shown}`"
-        )));
-    }
-    let file = sources
-        .file(path)
-        .map_err(|error| Complaint::new(format!("needs the file `{shown}`: {error}")))?;
-    if file.is_public() {
-        return Err(Complaint::new(format!(
-            "is in the file `{shown}`, which everybody can read"
-        ))
-        .hint(format!("chmod 0640 {shown}")));
-    }
-    let text = file.text.trim_end_matches(['\r', '\n']);
-    if text.is_empty() {
-        return Err(Complaint::new(format!(
-            "is in the file `{shown}`, which is empty"
-        )));
-    }
-    Ok(text.to_owned())
+    Destination::open(url, options).map(drop).map_err(|error| {
+        // Errors of this kind never show a value.
+        let complaint = Complaint::new(format!("cannot be used: {}", chain(&error))).hint(HINT);
+        // A password or a signature.
+        if url.contains(['@', '?']) {
+            complaint.secret()
+        } else {
+            complaint
+        }
+    })
 }
 
 /// An error with its causes.

@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use helix_settings::insecure::{Consent, KEY as INSECURE_KEY};
+use helix_settings::{Complaint, Item, Section, Sources, pem, value};
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
-use super::network::{INSECURE_KEY, INSECURE_LISTEN, insecure, key_file, pem};
-use super::section::{Complaint, Item, Section};
-use super::sources::Sources;
-use super::{ListenConfig, value};
+use super::ListenConfig;
+use super::network::INSECURE_LISTEN;
 
 /// More controllers than this are a slip of the hand.
 const MAX_CONTROLLERS: usize = 16;
@@ -185,7 +185,7 @@ pub(super) fn read(
     let addresses = addresses(&section);
     let connect = connect(&section);
     let advertise = section.get("advertise", value::parsed::<Advertised>);
-    let is_insecure = insecure(&section, INSECURE_LISTEN);
+    let consent = Consent::read(&section, INSECURE_LISTEN);
     let own_tls = section.section("tls");
     if !section.has("address") && !section.has("addresses") {
         // Says that it is missing.
@@ -196,7 +196,7 @@ pub(super) fn read(
     let open = addresses
         .iter()
         .find(|address| !address.is_tls() && !address.is_loopback());
-    if let (Some(address), Some(false)) = (open, is_insecure) {
+    if let (Some(address), Consent::Absent) = (open, consent) {
         let message = format!(
             "`controller.address` `{address}` is called over the network without TLS, and whoever \
              is on the way can run commands here"
@@ -223,11 +223,11 @@ pub(super) fn read(
         None
     };
     let connect = match connect? {
-        "announce" => {
+        Way::Announce => {
             check_advertised(&section, listen.address, advertise.as_ref(), &addresses);
             Connect::Announce { advertise }
         }
-        _ => {
+        Way::Tunnel => {
             if section.has("advertise") {
                 let message = "`controller.advertise` is without effect in a tunnel";
                 let hint = "set `connect = \"announce\"`, or leave it out";
@@ -274,16 +274,19 @@ fn addresses(section: &Section<'_>) -> Vec<ControllerAddress> {
     listed.unwrap_or_default()
 }
 
-fn connect(section: &Section<'_>) -> Option<&'static str> {
+/// How controllers are to reach the agent, without the address that it announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Tunnel,
+    Announce,
+}
+
+fn connect(section: &Section<'_>) -> Option<Way> {
     if !section.has("connect") {
-        return Some("tunnel");
+        return Some(Way::Tunnel);
     }
-    section.get("connect", |item| match value::text(item)?.as_str() {
-        "tunnel" => Ok("tunnel"),
-        "announce" => Ok("announce"),
-        other => Err(Complaint::new(format!("cannot be `{other}`"))
-            .hint("there are `tunnel` and `announce`")),
-    })
+    let words = [("tunnel", Way::Tunnel), ("announce", Way::Announce)];
+    section.get("connect", value::one_of(&words))
 }
 
 /// Whether the address that is told to a controller is one that it can call.
@@ -332,13 +335,11 @@ struct OwnTls {
 
 impl OwnTls {
     fn read(section: Section<'_>, sources: &dyn Sources) -> Self {
-        let ca = section.get("ca", |item| pem(item, "CERTIFICATE", sources));
-        let read_certificate = |item: &Item<'_>| pem(item, "CERTIFICATE", sources);
-        let read_key = |item: &Item<'_>| key_file(item, sources);
+        let ca = section.get("ca", pem::certificate(sources));
         // One without the other is of no use, whoever's the other would be.
         let identity = if section.has("certificate") || section.has("key") {
-            let certificate = section.require("certificate", read_certificate);
-            let key = section.require("key", read_key);
+            let certificate = section.require("certificate", pem::certificate(sources));
+            let key = section.require("key", pem::private_key(sources));
             certificate.zip(key)
         } else {
             None

@@ -4,7 +4,9 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Config, Connect, duration, size};
+use helix_settings::{duration, size};
+
+use super::{Config, Connect};
 
 /// When another value of a key counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,11 +251,13 @@ fn debug(value: &impl Debug) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{EXAMPLE, Made, example, parse_with, uncommented};
+    use helix_settings::GivenSources;
+
+    use super::super::tests::{EXAMPLE, example, parse_with, uncommented};
     use super::*;
 
     fn good(text: &str) -> Config {
-        parse_with(text, &Made::default()).unwrap_or_else(|problems| panic!("{problems}"))
+        parse_with(text, &GivenSources::default()).unwrap_or_else(|problems| panic!("{problems}"))
     }
 
     #[test]
@@ -335,7 +339,7 @@ mod tests {
             let text = "[artifacts]\nurl = \"az://c/p\"\n[artifacts.options]\naccount_name = \"n\"\n\
                         account_key = { env = \"KEY\" }\n[[probes]]\ncapability = \"x\"\ncommand = [\"/x\"]\n";
             let text = format!("{text}environment = {{ TOKEN = \"{word}\" }}\n");
-            let sources = Made::default().with_variable("KEY", word);
+            let sources = GivenSources::default().with_variable("KEY", word);
             parse_with(&text, &sources).unwrap_or_else(|problems| panic!("{problems}"))
         };
         let found = differences(&of("c2VjcmV0MQ=="), &of("c2VjcmV0Mg=="));

@@ -1,27 +1,20 @@
 //! The agent's configuration: every key, its meaning and its default.
 //!
-//! This file is what the rest of the agent sees. It is read from TOML by walking over the parsed
-//! text with all places at hand (`section.rs`), so that everything that is wrong with it is told at
-//! once, each with its line and a hint (`problem.rs`). `parse.rs` is the place to start;
-//! `packaging/agent.toml` has every key with its default.
+//! This file is what the rest of the agent sees. It is read from TOML by means of
+//! `helix-settings`, so that everything that is wrong with it is told at once, each with its line
+//! and a hint. `parse.rs` is the place to start; `packaging/agent.toml` has every key with its
+//! default.
 
 mod artifacts;
 mod controller;
 mod difference;
-mod duration;
 mod network;
 mod parse;
 mod pressure;
-mod problem;
-mod section;
-mod size;
-mod sources;
 mod tools;
-mod value;
 
 pub use controller::{Advertised, Connect, ControllerAddress, ControllerConfig, ControllerTls};
 pub(crate) use difference::{Difference, Effect, differences};
-use problem::ConfigProblems;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -299,7 +292,5 @@ impl Config {
     }
 }
 
-#[cfg(test)]
-mod controller_tests;
 #[cfg(test)]
 mod tests;

@@ -5,16 +5,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use helix_exec::launcher::Measure;
-use toml::de::DeTable;
-
-use super::problem::{Problem, line_of};
-use super::section::{Complaint, Item, Problems, Section};
-use super::sources::{CONFIG_ROOT_VARIABLE, ProcessSources, Sources, VariableError};
-use super::value::{self, parsed, whole};
-use super::{
-    Config, ConfigProblems, OutputConfig, PayloadConfig, ResourcesConfig, ResultsConfig,
-    RetentionConfig, artifacts, controller, network, pressure, tools,
+use helix_settings::address::{self, Listener};
+use helix_settings::value::{self, parsed, whole};
+use helix_settings::{
+    Complaint, ConfigProblems, Item, ProcessSources, Section, Sources, VariableError,
 };
+
+use super::{
+    Config, OutputConfig, PayloadConfig, ResourcesConfig, ResultsConfig, RetentionConfig,
+    artifacts, controller, network, pressure, tools,
+};
+
+/// Names the directory with the `offline` file, where the configuration does not.
+const CONFIG_ROOT_VARIABLE: &str = "HELIX_CONFIG_ROOT";
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -38,17 +41,7 @@ impl Config {
     ///
     /// Everything that is wrong, in the order of the file.
     pub fn load(path: &Path) -> Result<Self, ConfigProblems> {
-        let name = path.display().to_string();
-        match ProcessSources.file(path) {
-            Ok(file) => Self::parse(&file.text, &name),
-            Err(error) => {
-                let message = format!("the configuration cannot be read: {error}");
-                let hint =
-                    "name another file with `--config`; an empty one is a valid configuration";
-                let problem = Problem::of_file(message, Some(hint.to_owned()));
-                Err(ConfigProblems::new(&name, "", vec![problem]))
-            }
-        }
+        helix_settings::load(path, &ProcessSources, |root| read(root, &ProcessSources))
     }
 
     /// Reads the configuration from a text that people call `name`, and what it refers to from this
@@ -67,48 +60,17 @@ impl Config {
         name: &str,
         sources: &dyn Sources,
     ) -> Result<Self, ConfigProblems> {
-        let (document, errors) = DeTable::parse_recoverable(text);
-        let syntax: Vec<Problem> = errors
-            .iter()
-            .map(|error| {
-                let message = error.message().lines().collect::<Vec<_>>().join(", ");
-                Problem::at(error.span().unwrap_or(0..0), message, None)
-            })
-            .collect();
-        let problems = Problems::default();
-        let config = read(&Section::root(&problems, &document), sources);
-        let mut list = problems.into_list();
-        if !syntax.is_empty() {
-            // A line that cannot be read leaves holes and stumps, about which no more need be said.
-            let broken: Vec<usize> = syntax
-                .iter()
-                .filter_map(Problem::start)
-                .map(|start| line_of(text, start))
-                .collect();
-            list.retain(|problem| {
-                let line = problem.start().map(|start| line_of(text, start));
-                !problem.is_absence() && line.is_none_or(|line| !broken.contains(&line))
-            });
-            list.extend(syntax);
-        }
-        if list.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigProblems::new(name, text, list))
-        }
+        helix_settings::read(text, name, |root| read(root, sources))
     }
 }
 
 fn read(root: &Section<'_>, sources: &dyn Sources) -> Config {
     let mut config = Config::default();
-    root.set_some("machine_name", &mut config.machine_name, |item| {
-        let name = value::text(item)?;
-        if name.len() > MAX_MACHINE_NAME_BYTES || name.contains(char::is_control) {
-            let message = format!("must have 1 to {MAX_MACHINE_NAME_BYTES} bytes of plain text");
-            return Err(Complaint::new(message));
-        }
-        Ok(name)
-    });
+    root.set_some(
+        "machine_name",
+        &mut config.machine_name,
+        value::plain_text(MAX_MACHINE_NAME_BYTES),
+    );
     root.set("queues", &mut config.queues, value::list(parsed));
     root.set("slots", &mut config.slots, whole(1..=MAX_SLOTS));
     root.set(
@@ -137,7 +99,7 @@ fn read(root: &Section<'_>, sources: &dyn Sources) -> Config {
     }
     if let Some(section) = root.section("isolation") {
         let require = &mut config.isolation.require;
-        section.set("require", require, value::list(measure));
+        section.set("require", require, value::list(measure()));
         section.finish();
     }
     if let Some(section) = root.section("output") {
@@ -175,19 +137,12 @@ fn read(root: &Section<'_>, sources: &dyn Sources) -> Config {
         section.finish();
     }
     check_ports(root, &config);
-    root.finish();
     config
 }
 
 /// A measure of isolation by its name.
-fn measure(item: &Item<'_>) -> Result<Measure, Complaint> {
-    let name = value::text(item)?;
-    let known = Measure::ALL.iter().find(|measure| measure.name() == name);
-    known.copied().ok_or_else(|| {
-        let names = Measure::ALL.map(Measure::name).join("`, `");
-        Complaint::new(format!("cannot have `{name}`, which is no measure"))
-            .hint(format!("there are `{names}`"))
-    })
+fn measure() -> impl Fn(&Item<'_>) -> Result<Measure, Complaint> {
+    value::named("measure", &Measure::ALL, Measure::name)
 }
 
 fn directories(root: &Section<'_>, config: &mut Config, sources: &dyn Sources) {
@@ -303,22 +258,13 @@ fn retention(section: Section<'_>, config: &mut RetentionConfig) {
 
 /// Both servers cannot have one port.
 fn check_ports(root: &Section<'_>, config: &Config) {
-    let Some(monitoring) = config.monitoring else {
-        return;
-    };
-    let listen = config.listen.address;
-    let overlap = monitoring.ip() == listen.ip()
-        || monitoring.ip().is_unspecified()
-        || listen.ip().is_unspecified();
-    if listen.port() == monitoring.port() && listen.port() != 0 && overlap {
-        let message = format!(
-            "`listen.address` `{listen}` and `monitoring.address` `{monitoring}` are the same"
-        );
-        let key = if root.has("monitoring") {
-            "monitoring"
-        } else {
-            "listen"
+    if let Some(monitoring) = config.monitoring {
+        let of = |table, address| Listener {
+            table,
+            key: "address",
+            address,
         };
-        root.complain(root.span_of(key), message, None);
+        let listen = of("listen", config.listen.address);
+        address::check_apart(root, listen, of("monitoring", monitoring));
     }
 }

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use helix_model::pressure::{LevelThresholds, PressurePolicy, PressureSample};
-
-use super::section::Section;
-use super::value;
+use helix_model::pressure::{LevelThresholds, PressurePolicy, PressureSample, StallShare};
+use helix_settings::{Complaint, Item, Section, Value, value};
 
 /// The longest time that a level may have to last, in seconds.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
@@ -50,12 +48,33 @@ fn level(parent: &Section<'_>, key: &'static str, thresholds: &mut LevelThreshol
 
 fn sample(parent: &Section<'_>, key: &'static str, sample: &mut PressureSample) {
     if let Some(section) = parent.section(key) {
-        section.set("cpu_some", &mut sample.cpu_some, value::percent);
-        section.set("memory_some", &mut sample.memory_some, value::percent);
-        section.set("memory_full", &mut sample.memory_full, value::percent);
-        section.set("io_full", &mut sample.io_full, value::percent);
+        section.set("cpu_some", &mut sample.cpu_some, percent);
+        section.set("memory_some", &mut sample.memory_some, percent);
+        section.set("memory_full", &mut sample.memory_full, percent);
+        section.set("io_full", &mut sample.io_full, percent);
         section.finish();
     }
+}
+
+/// A number of percent with at most two decimals that count, above 0; or `"never"`.
+fn percent(item: &Item<'_>) -> Result<StallShare, Complaint> {
+    let text = match item.value() {
+        Value::Integer(integer) => integer.decimal(),
+        Value::Float(number) => Some(number),
+        Value::String("never") => return Ok(StallShare::NEVER),
+        _ => None,
+    };
+    let text = text.ok_or_else(|| Complaint::expected("a number of percent or \"never\"", item))?;
+    // Nothing is below 0, so that such a threshold would be reached for ever.
+    StallShare::parse(text)
+        .ok()
+        .filter(|share| *share > StallShare::default())
+        .ok_or_else(|| {
+            Complaint::new(format!(
+                "must be above 0 and at most 100 percent, not {text}"
+            ))
+            .hint("\"never\" leaves a reading out of account")
+        })
 }
 
 /// The first reading of `leave` that is above its counterpart in `enter`: its name, and both.

@@ -13,11 +13,10 @@ use helix_machine::requirement_files::{RequirementFiles, Rule};
 use helix_model::capability::{CapabilityName, MAX_CAPABILITY_BYTES, RequirementFile};
 use helix_model::path::RelativePath;
 use helix_model::provisioning::ProvisioningPolicy;
-use toml::de::DeValue;
+use helix_settings::value::{self, parsed};
+use helix_settings::{Complaint, Entry, Item, Section, Value};
 
 use super::Config;
-use super::section::{Complaint, Item, Section};
-use super::value::{self, parsed};
 
 /// How long a probe may take if nothing is said.
 const PROBE_TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -50,41 +49,41 @@ pub(super) fn read(root: &Section<'_>, config: &mut Config) {
 }
 
 fn labels(section: Section<'_>) -> Vec<Label> {
-    let read = |entry: super::section::Entry<'_>| {
+    let read = |entry: Entry<'_>| {
         let name = entry.name().parse::<CapabilityName>().map_err(|error| {
             Complaint::new(format!("cannot be the name of a label: {error}")).at(entry.key_span())
         })?;
-        let value = match entry.item.value() {
-            DeValue::Boolean(true) => None,
-            DeValue::Boolean(false) => {
-                return Err(
-                    Complaint::new("cannot be false").hint("leave out a label that is not there")
-                );
-            }
-            DeValue::String(text) => {
-                let is_fit = !text.is_empty()
-                    && text.len() <= MAX_CAPABILITY_BYTES
-                    && !text.contains(char::is_control);
-                if !is_fit {
-                    let message =
-                        format!("must have 1 to {MAX_CAPABILITY_BYTES} bytes of plain text");
-                    return Err(Complaint::new(message));
+        let value =
+            match entry.item().value() {
+                Value::Boolean(true) => None,
+                Value::Boolean(false) => {
+                    return Err(Complaint::new("cannot be false")
+                        .hint("leave out a label that is not there"));
                 }
-                Some(text.to_string())
-            }
-            DeValue::Integer(integer) => Some(integer.to_string()),
-            DeValue::Float(float) => Some(float.to_string()),
-            _ => {
-                return Err(Complaint::expected("a string or `true`", &entry.item).hint(
+                Value::String(text) => {
+                    let is_fit = !text.is_empty()
+                        && text.len() <= MAX_CAPABILITY_BYTES
+                        && !text.contains(char::is_control);
+                    if !is_fit {
+                        let message =
+                            format!("must have 1 to {MAX_CAPABILITY_BYTES} bytes of plain text");
+                        return Err(Complaint::new(message));
+                    }
+                    Some(text.to_owned())
+                }
+                Value::Integer(integer) => Some(integer.to_string()),
+                Value::Float(number) => Some(number.to_owned()),
+                _ => {
+                    return Err(Complaint::expected("a string or `true`", &entry.item()).hint(
                     "`gpu = true` for what is just there, `rack = \"b7\"` for what has a text",
                 ));
-            }
-        };
+                }
+            };
         Ok(Label { name, value })
     };
     let entries = section.entries();
     entries
-        .filter_map(|entry| section.heed(entry.name(), entry.item.span(), read(entry)))
+        .filter_map(|entry| section.heed(entry.name(), entry.item().span(), read(entry)))
         .collect()
 }
 
@@ -264,13 +263,13 @@ fn requirement_files(
 fn tools(item: &Item<'_>) -> Result<BTreeMap<String, CapabilityName>, Complaint> {
     const HINT: &str =
         "such as { nodejs = \"node\" }: the tool's name in the file, and the capability";
-    let DeValue::Table(table) = item.value() else {
-        return Err(Complaint::expected("a table", item).hint(HINT));
-    };
-    table
-        .iter()
-        .map(|(key, value)| {
-            let DeValue::String(text) = value.get_ref() else {
+    let entries = item
+        .entries()
+        .ok_or_else(|| Complaint::expected("a table", item).hint(HINT))?;
+    entries
+        .map(|entry| {
+            let value = entry.item();
+            let Value::String(text) = value.value() else {
                 return Err(Complaint::new("must name capabilities with strings")
                     .hint(HINT)
                     .at(value.span()));
@@ -279,20 +278,22 @@ fn tools(item: &Item<'_>) -> Result<BTreeMap<String, CapabilityName>, Complaint>
                 Complaint::new(format!("has `{text}`, which is no capability: {error}"))
                     .at(value.span())
             })?;
-            Ok((key.get_ref().to_string(), capability))
+            Ok((entry.name().to_owned(), capability))
         })
         .collect()
 }
 
 fn environment(section: Section<'_>) -> Environment {
     let mut environment = Environment::default();
+    // A password or a token, perhaps, even if nothing is wrong with it itself.
+    section.conceal();
     for entry in section.entries() {
-        let set = value::any_text(&entry.item).and_then(|value| {
+        let set = value::any_text(&entry.item()).and_then(|value| {
             environment
                 .set(entry.name(), &value)
                 .map_err(|error| Complaint::new(format!("cannot be set: {error}")))
         });
-        section.heed(entry.name(), entry.item.span(), set);
+        section.heed(entry.name(), entry.item().span(), set);
     }
     environment
 }

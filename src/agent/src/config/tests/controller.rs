@@ -1,17 +1,18 @@
 //! What `[controller]` accepts, what it refuses, and how it says so.
 
-use super::tests::{Made, check_with, parse_with};
-use super::{Config, Connect, ControllerConfig};
+use helix_settings::GivenSources;
+
+use super::{check_with, parse_with, tls_files};
+use crate::config::{Config, Connect, ControllerConfig};
 
 const TLS: &str = "[listen.tls]\n\
                    certificate = \"/etc/helix/tls/agent.crt\"\n\
                    key = \"/etc/helix/tls/agent.key\"\n\
                    client_ca = \"/etc/helix/tls/clients.crt\"\n";
 
-fn files() -> Made {
+fn files() -> GivenSources {
     let certificate = "-----BEGIN CERTIFICATE-----\n";
-    Made::default()
-        .with_tls()
+    tls_files()
         .with_file("/c/ca.crt", certificate, 0o644)
         .with_file("/c/me.crt", certificate, 0o644)
         .with_file("/c/me.key", "-----BEGIN PRIVATE KEY-----\n", 0o640)
