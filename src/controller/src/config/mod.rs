@@ -1,19 +1,14 @@
 //! The controller's configuration: every key, its meaning and its default.
 //!
-//! This file is what the rest of the controller sees. It is read from TOML by walking over the
-//! parsed text with all places at hand (`section.rs`), so that everything that is wrong with it is
-//! told at once, each with its line and a hint (`problem.rs`). `parse.rs` is the place to start.
+//! This file is what the rest of the controller sees. It is read from TOML by means of
+//! `helix-settings`, so that everything that is wrong with it is told at once, each with its line
+//! and a hint. `parse.rs` is the place to start.
 
-mod duration;
 mod network;
 mod parse;
 mod places;
-mod problem;
 mod queues;
-mod section;
-mod sources;
 mod tokens;
-mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,9 +16,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use helix_settings::ConfigProblems;
 use helix_store::Queue;
-
-pub use problem::ConfigProblems;
 
 /// Everything that can be said about a controller.
 #[derive(Debug, Clone)]

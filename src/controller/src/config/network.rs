@@ -1,20 +1,18 @@
 //! `[http]` and `[agents]`: where the controller answers, and to whom; whom it calls, and how.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use toml::de::DeValue;
+use helix_settings::insecure::{Consent, KEY as INSECURE_KEY};
+use helix_settings::{Complaint, Item, Section, Sources, address, pem, value};
 use url::Url;
 
-use super::section::{Complaint, Item, Section};
-use super::sources::Sources;
 use super::{
     AgentAddress, AgentsConfig, ClientTlsConfig, Config, HttpConfig, ServerIdentity, TlsConfig,
-    value,
 };
 
-/// The key that does without TLS.
-const INSECURE_KEY: &str = "insecure_without_tls";
+/// The ports that are usual, for examples.
+const HTTP_PORT: u16 = 7410;
+const AGENTS_PORT: u16 = 7411;
 
 /// What has to be written to let tokens and logs travel in the clear.
 pub(super) const INSECURE_HTTP: &str = "i-understand-that-anyone-can-read-tokens";
@@ -27,10 +25,10 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn read_http(section: &Section<'_>, config: &mut HttpConfig, sources: &dyn Sources) {
-    section.set("address", &mut config.address, value::address);
-    let is_insecure = insecure(section, INSECURE_HTTP);
+    section.set("address", &mut config.address, address::socket(HTTP_PORT));
+    let consent = Consent::read(section, INSECURE_HTTP);
     let tls = section.section("tls");
-    if tls.is_none() && is_insecure == Some(false) && !config.address.ip().is_loopback() {
+    if tls.is_none() && consent == Consent::Absent && !config.address.ip().is_loopback() {
         let message = format!(
             "`http.address` `{}` can be reached by other machines, and without TLS whoever listens \
              on the way learns the tokens",
@@ -42,7 +40,7 @@ pub(super) fn read_http(section: &Section<'_>, config: &mut HttpConfig, sources:
         );
         section.complain(section.span_of("address"), message, Some(hint));
     }
-    contradiction(section, "http", tls.is_some(), is_insecure);
+    consent.check_against_tls(section, "without the former, nothing travels in the clear");
     if let Some(tls) = tls {
         config.tls = read_identity(&tls, sources);
         tls.finish();
@@ -66,7 +64,7 @@ pub(super) fn check_http(root: &Section<'_>, config: &Config) {
 }
 
 pub(super) fn read_agents(section: &Section<'_>, config: &mut AgentsConfig, sources: &dyn Sources) {
-    section.set("listen", &mut config.listen, value::address);
+    section.set("listen", &mut config.listen, address::socket(AGENTS_PORT));
     section.set(
         "silence",
         &mut config.silence,
@@ -82,9 +80,9 @@ pub(super) fn read_agents(section: &Section<'_>, config: &mut AgentsConfig, sour
         let hint = "an agent that is not even silent yet cannot be lost";
         section.complain(section.span_of("patience"), message, Some(hint.to_owned()));
     }
-    let is_insecure = insecure(section, INSECURE_AGENTS);
+    let consent = Consent::read(section, INSECURE_AGENTS);
     let tls = section.section("tls");
-    if tls.is_none() && is_insecure == Some(false) && !config.listen.ip().is_loopback() {
+    if tls.is_none() && consent == Consent::Absent && !config.listen.ip().is_loopback() {
         let message = format!(
             "`agents.listen` `{}` can be reached by other machines, and without TLS and client \
              certificates whoever reaches it can pass for an agent and be sent work, secrets \
@@ -97,10 +95,11 @@ pub(super) fn read_agents(section: &Section<'_>, config: &mut AgentsConfig, sour
         );
         section.complain(section.span_of("listen"), message, Some(hint));
     }
-    contradiction(section, "agents", tls.is_some(), is_insecure);
+    let hint = "without the former, only agents with a certificate are let in";
+    consent.check_against_tls(section, hint);
     if let Some(tls) = tls {
         let identity = read_identity(&tls, sources);
-        let client_ca = tls.require("client_ca", |item| pem(item, "CERTIFICATE", sources));
+        let client_ca = tls.require("client_ca", pem::certificate(sources));
         tls.finish();
         config.tls = identity
             .zip(client_ca)
@@ -111,7 +110,7 @@ pub(super) fn read_agents(section: &Section<'_>, config: &mut AgentsConfig, sour
     }
     if let Some(tls) = section.section("client_tls") {
         let identity = read_identity(&tls, sources);
-        let ca = tls.require("ca", |item| pem(item, "CERTIFICATE", sources));
+        let ca = tls.require("ca", pem::certificate(sources));
         tls.finish();
         config.client_tls = identity
             .zip(ca)
@@ -126,9 +125,9 @@ pub(super) fn read_agents(section: &Section<'_>, config: &mut AgentsConfig, sour
             ca: client_ca.clone(),
         });
     }
-    config.allow_plain = is_insecure == Some(true);
+    config.allow_plain = consent == Consent::Given;
     let without_tls = config.client_tls.is_none() && !section.has("tls");
-    let addresses = value::list(|item| agent_address(item, without_tls, is_insecure == Some(true)));
+    let addresses = value::list(|item| agent_address(item, without_tls, consent));
     section.set("addresses", &mut config.configured, addresses);
     section.finish();
 }
@@ -137,7 +136,7 @@ pub(super) fn read_agents(section: &Section<'_>, config: &mut AgentsConfig, sour
 fn agent_address(
     item: &Item<'_>,
     without_tls: bool,
-    is_insecure: bool,
+    consent: Consent,
 ) -> Result<AgentAddress, Complaint> {
     const HINT: &str = "such as `https://agent-1.example:7420`";
     let text = http_url(item)?;
@@ -160,7 +159,7 @@ fn agent_address(
             "has `{text}`, and there is no certificate to show there"
         ))
         .hint("set `certificate`, `key` and `ca` in `[agents.client_tls]`")),
-        "http" if !is_loopback && !is_insecure => Err(Complaint::new(format!(
+        "http" if !is_loopback && consent != Consent::Given => Err(Complaint::new(format!(
             "has `{text}`, where work and secrets would travel in the clear"
         ))
         .hint(format!(
@@ -186,65 +185,17 @@ pub(super) fn http_url(item: &Item<'_>) -> Result<String, Complaint> {
         || url.query().is_some()
         || url.fragment().is_some()
     {
-        return Err(Complaint::new("must not have a user, a query or a fragment").hint(HINT));
+        let complaint = Complaint::new("must not have a user, a query or a fragment");
+        return Err(complaint.hint(HINT).secret());
     }
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-fn contradiction(section: &Section<'_>, name: &str, has_tls: bool, is_insecure: Option<bool>) {
-    if has_tls && is_insecure == Some(true) {
-        let message = format!("`{name}.{INSECURE_KEY}` and `{name}.tls` contradict each other");
-        section.complain(section.span_of(INSECURE_KEY), message, None);
-    }
-}
-
-/// Whether the word is there; none if another word is, which was complained about.
-fn insecure(section: &Section<'_>, word: &'static str) -> Option<bool> {
-    if !section.has(INSECURE_KEY) {
-        return Some(false);
-    }
-    section.get(INSECURE_KEY, |item| match item.value() {
-        DeValue::String(text) if *text == word => Ok(true),
-        _ => Err(
-            Complaint::new("takes only the one word that cannot be written by mistake")
-                .hint(format!("`{INSECURE_KEY} = \"{word}\"`, or leave it out")),
-        ),
-    })
-}
-
 fn read_identity(section: &Section<'_>, sources: &dyn Sources) -> Option<ServerIdentity> {
-    let certificate = section.require("certificate", |item| pem(item, "CERTIFICATE", sources));
-    let key = section.require("key", |item| {
-        let path = pem(item, "PRIVATE KEY", sources)?;
-        match sources.file(&path) {
-            Ok(file) if file.is_public() => Err(Complaint::new(format!(
-                "is the file `{}`, which everybody can read",
-                path.display()
-            ))
-            .hint(format!("chmod 0640 {}", path.display()))),
-            Ok(_) | Err(_) => Ok(path),
-        }
-    });
+    let certificate = section.require("certificate", pem::certificate(sources));
+    let key = section.require("key", pem::private_key(sources));
     Some(ServerIdentity {
         certificate: certificate?,
         key: key?,
     })
-}
-
-/// A PEM file with something of the kind in it. Whether it is any good shows when it is used.
-fn pem(item: &Item<'_>, kind: &str, sources: &dyn Sources) -> Result<PathBuf, Complaint> {
-    let path = value::path(item)?;
-    let shown = path.display();
-    let file = sources
-        .file(&path)
-        .map_err(|error| Complaint::new(format!("cannot be read from `{shown}`: {error}")))?;
-    let begins =
-        |line: &str| line.starts_with("-----BEGIN ") && line.ends_with(&format!("{kind}-----"));
-    if file.text.lines().any(|line| begins(line.trim())) {
-        return Ok(path);
-    }
-    Err(
-        Complaint::new(format!("is in `{shown}`, which has no `{kind}` in it"))
-            .hint("it must be a PEM file; `openssl` turns other formats into one"),
-    )
 }

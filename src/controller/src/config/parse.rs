@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use toml::de::DeTable;
+use helix_settings::address::{self, Listener};
+use helix_settings::{ProcessSources, Section, Sources, value};
 
-use super::problem::{Problem, line_of};
-use super::section::{Complaint, Problems, Section};
-use super::sources::{ProcessSources, Sources};
-use super::{Config, ConfigProblems, network, places, queues, tokens, value};
+use super::{Config, ConfigProblems, network, places, queues, tokens};
 
 /// The longest name of a controller, in bytes.
 const MAX_NAME_BYTES: usize = 128;
@@ -20,17 +18,7 @@ impl Config {
     ///
     /// Everything that is wrong, in the order of the file.
     pub fn load(path: &Path) -> Result<Self, ConfigProblems> {
-        let name = path.display().to_string();
-        match ProcessSources.file(path) {
-            Ok(file) => Self::parse(&file.text, &name),
-            Err(error) => {
-                let message = format!("the configuration cannot be read: {error}");
-                let hint =
-                    "name another file with `--config`; an empty one is a valid configuration";
-                let problem = Problem::of_file(message, Some(hint.to_owned()));
-                Err(ConfigProblems::new(&name, "", vec![problem]))
-            }
-        }
+        helix_settings::load(path, &ProcessSources, |root| read(root, &ProcessSources))
     }
 
     /// Reads the configuration from a text that people call `name`, and what it refers to from this
@@ -49,48 +37,13 @@ impl Config {
         name: &str,
         sources: &dyn Sources,
     ) -> Result<Self, ConfigProblems> {
-        let (document, errors) = DeTable::parse_recoverable(text);
-        let syntax: Vec<Problem> = errors
-            .iter()
-            .map(|error| {
-                let message = error.message().lines().collect::<Vec<_>>().join(", ");
-                Problem::at(error.span().unwrap_or(0..0), message, None)
-            })
-            .collect();
-        let problems = Problems::default();
-        let config = read(&Section::root(&problems, &document), sources);
-        let mut list = problems.into_list();
-        if !syntax.is_empty() {
-            // A line that cannot be read leaves holes and stumps, about which no more need be said.
-            let broken: Vec<usize> = syntax
-                .iter()
-                .filter_map(Problem::start)
-                .map(|start| line_of(text, start))
-                .collect();
-            list.retain(|problem| {
-                let line = problem.start().map(|start| line_of(text, start));
-                !problem.is_absence() && line.is_none_or(|line| !broken.contains(&line))
-            });
-            list.extend(syntax);
-        }
-        if list.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigProblems::new(name, text, list))
-        }
+        helix_settings::read(text, name, |root| read(root, sources))
     }
 }
 
 fn read(root: &Section<'_>, sources: &dyn Sources) -> Config {
     let mut config = Config::default();
-    root.set_some("name", &mut config.name, |item| {
-        let name = value::text(item)?;
-        if name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
-            let message = format!("must have 1 to {MAX_NAME_BYTES} bytes of plain text");
-            return Err(Complaint::new(message));
-        }
-        Ok(name)
-    });
+    root.set_some("name", &mut config.name, value::plain_text(MAX_NAME_BYTES));
     root.set("state_directory", &mut config.state_directory, value::path);
     root.set_some("external_url", &mut config.external_url, network::http_url);
     if let Some(section) = root.section("store") {
@@ -109,19 +62,20 @@ fn read(root: &Section<'_>, sources: &dyn Sources) -> Config {
     }
     queues::read(root, &mut config.queues);
     check_ports(root, &config);
-    root.finish();
     config
 }
 
 /// Both servers cannot have one port.
 fn check_ports(root: &Section<'_>, config: &Config) {
-    let (http, agents) = (config.http.address, config.agents.listen);
-    let overlap =
-        http.ip() == agents.ip() || http.ip().is_unspecified() || agents.ip().is_unspecified();
-    if http.port() == agents.port() && http.port() != 0 && overlap {
-        let message =
-            format!("`http.address` `{http}` and `agents.listen` `{agents}` are the same");
-        let key = if root.has("agents") { "agents" } else { "http" };
-        root.complain(root.span_of(key), message, None);
-    }
+    let http = Listener {
+        table: "http",
+        key: "address",
+        address: config.http.address,
+    };
+    let agents = Listener {
+        table: "agents",
+        key: "listen",
+        address: config.agents.listen,
+    };
+    address::check_apart(root, http, agents);
 }

@@ -1,51 +1,21 @@
 //! What configuration files are taken, and what is said of the others.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
 use std::time::Duration;
 
-use super::sources::{SmallFile, Sources, VariableError};
+use helix_settings::GivenSources;
+
 use super::{Config, Scope};
-
-/// Variables and files that a test says there are.
-#[derive(Default)]
-struct Given {
-    variables: BTreeMap<&'static str, &'static str>,
-    files: BTreeMap<&'static str, (&'static str, u32)>,
-}
-
-impl Sources for Given {
-    fn variable(&self, name: &str) -> Result<String, VariableError> {
-        let value = self.variables.get(name);
-        value
-            .map(|value| (*value).to_owned())
-            .ok_or(VariableError::Unset)
-    }
-
-    fn file(&self, path: &Path) -> io::Result<SmallFile> {
-        let file = path.to_str().and_then(|path| self.files.get(path));
-        let (text, mode) = file.ok_or(io::ErrorKind::NotFound)?;
-        Ok(SmallFile {
-            text: (*text).to_owned(),
-            mode: *mode,
-        })
-    }
-}
 
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n";
 const DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-fn given() -> Given {
-    Given {
-        variables: BTreeMap::from([("STORE", "postgres://helix:secret@db/helix")]),
-        files: BTreeMap::from([
-            ("/pki/cert.pem", (CERTIFICATE, 0o644)),
-            ("/pki/key.pem", (KEY, 0o640)),
-            ("/pki/open.pem", (KEY, 0o644)),
-        ]),
-    }
+fn given() -> GivenSources {
+    GivenSources::default()
+        .with_variable("STORE", "postgres://helix:secret@db/helix")
+        .with_file("/pki/cert.pem", CERTIFICATE, 0o644)
+        .with_file("/pki/key.pem", KEY, 0o640)
+        .with_file("/pki/open.pem", KEY, 0o644)
 }
 
 #[track_caller]
@@ -179,6 +149,12 @@ fn off_loopback_somebody_must_say_who_may_come() {
 fn secrets_do_not_stand_in_the_file_and_are_not_repeated() {
     for (text, secret) in [
         (
+            "[store]\nurl = \"postgres//helix:hush@db/helix\"\n",
+            "hush@",
+        ),
+        ("[storage]\nurl = \"s3://me:hush@b\"\n", "hush@"),
+        ("external_url = \"https://me:hush@b\"\n", "hush@"),
+        (
             "[store]\nurl = \"postgres://helix:hush@db/helix\"\n",
             "hush@",
         ),
@@ -195,6 +171,9 @@ fn secrets_do_not_stand_in_the_file_and_are_not_repeated() {
         for problem in problems.problems() {
             assert!(!problem.message().contains(secret), "{}", problem.message());
         }
+        // Nor does the line that is shown.
+        let report = problems.to_string();
+        assert!(!report.contains("hush"), "{report}");
     }
     wrong(
         "[http.tls]\ncertificate = \"/pki/cert.pem\"\nkey = \"/pki/open.pem\"\n",

@@ -1,9 +1,8 @@
 //! `[[tokens]]`: who may use the REST API. The file holds digests, never tokens.
 
-use toml::de::DeValue;
+use helix_settings::{Complaint, Item, Section, Value, value};
 
-use super::section::{Complaint, Item, Section};
-use super::{Scope, TokenConfig, value};
+use super::{Scope, TokenConfig};
 
 /// The longest name of a bearer, in bytes.
 const MAX_NAME_BYTES: usize = 128;
@@ -33,16 +32,12 @@ impl Scope {
 
 pub(super) fn read(root: &Section<'_>, tokens: &mut Vec<TokenConfig>) {
     for section in root.sections("tokens") {
-        let name = section.require("name", |item| {
-            let name = value::text(item)?;
-            if name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
-                let message = format!("must have 1 to {MAX_NAME_BYTES} bytes of plain text");
-                return Err(Complaint::new(message));
-            }
-            Ok(name)
-        });
+        let name = section.require("name", value::plain_text(MAX_NAME_BYTES));
         let sha256 = section.require("sha256", sha256);
-        let scopes = section.require("scopes", value::list(scope));
+        let scopes = section.require(
+            "scopes",
+            value::list(value::named("scope", &Scope::ALL, Scope::name)),
+        );
         section.finish();
         let (Some(name), Some(sha256), Some(scopes)) = (name, sha256, scopes) else {
             continue;
@@ -62,10 +57,14 @@ pub(super) fn read(root: &Section<'_>, tokens: &mut Vec<TokenConfig>) {
 /// A digest in hexadecimal. A wrong one is not repeated: it may be the token itself.
 fn sha256(item: &Item<'_>) -> Result<[u8; 32], Complaint> {
     const HINT: &str = "printf %s \"$TOKEN\" | sha256sum";
-    let DeValue::String(text) = item.value() else {
-        return Err(Complaint::expected("a string", item).hint(HINT));
+    let Value::String(text) = item.value() else {
+        let complaint = Complaint::expected("a string", item);
+        return Err(complaint.hint(HINT).secret());
     };
-    let wrong = || Complaint::new("must be 64 hexadecimal digits").hint(HINT);
+    let wrong = || {
+        let complaint = Complaint::new("must be 64 hexadecimal digits");
+        complaint.hint(HINT).secret()
+    };
     let digits: Option<Vec<u8>> = text
         .chars()
         .map(|digit| {
@@ -82,14 +81,4 @@ fn sha256(item: &Item<'_>) -> Result<[u8; 32], Complaint> {
         *byte = pair[0] << 4 | pair[1];
     }
     Ok(bytes)
-}
-
-fn scope(item: &Item<'_>) -> Result<Scope, Complaint> {
-    let name = value::text(item)?;
-    let known = Scope::ALL.into_iter().find(|scope| scope.name() == name);
-    known.ok_or_else(|| {
-        let names = Scope::ALL.map(Scope::name).join("`, `");
-        Complaint::new(format!("cannot have `{name}`, which is no scope"))
-            .hint(format!("there are `{names}`"))
-    })
 }
