@@ -1,10 +1,12 @@
 //! The command line of `helix-agent`, and the life of the daemon around
 //! [`Agent`].
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use helix_model::ids::{NameError, QueueName};
 use helix_telemetry::{LogFormat, LogTarget};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::doctor;
+use crate::installation::{self, Installation, Mode, Prefix, Removal, System};
 use crate::launcher::launcher_main;
 use crate::reload::{Change, ReloadError};
 use crate::service_manager;
@@ -26,7 +29,8 @@ const WORKER_THREADS: usize = 2;
 enum Exit {
     /// All went well.
     Success = 0,
-    /// The agent could not start, a launcher could not go on, or a check of the doctor failed.
+    /// The agent could not start, a launcher could not go on, a check of the doctor failed, or
+    /// nothing could be installed or removed.
     Failed = 1,
     /// The command line is wrong; what clap answers.
     Usage = 2,
@@ -95,9 +99,58 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make a service of this program, where no package manager does.
+    ///
+    /// Puts the programs beside this one in their place, with units (or property lists), users,
+    /// directories and a configuration, and says what to do next. What was put where is written
+    /// down for `uninstall`. May be repeated, also with newer programs: daemons that run are
+    /// restarted if these accept the configuration, and work items run on. A configuration that is
+    /// there is never changed.
+    Install(InstallArguments),
+    /// Take off what `install` put here.
+    ///
+    /// Stops the agent, which drains first, and ends what runs after that as interrupted.
+    /// Configuration, state and users stay.
+    Uninstall(UninstallArguments),
     /// Serve launch requests on standard input, for the agent that started this.
     #[command(name = crate::launcher::SUBCOMMAND, hide = true)]
     Launcher,
+}
+
+#[derive(Debug, clap::Args)]
+struct InstallArguments {
+    /// Install into the image of a machine in this directory. Nothing is started, and users are
+    /// made by the first boot.
+    #[arg(long, value_name = "DIR", conflicts_with = "start")]
+    root: Option<PathBuf>,
+    /// Beneath which the programs go. Default: /usr/local, and on macOS /Library/Helix.
+    #[arg(long, value_name = "DIR", value_parser = Prefix::parse)]
+    prefix: Option<Prefix>,
+    /// Serve this queue, where there is no configuration yet; may be repeated. Default: all.
+    #[arg(long = "queue", value_name = "NAME", value_parser = queue)]
+    queues: Vec<QueueName>,
+    /// Call the machine so, where there is no configuration yet. Default: its host name.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Start the daemons, now and at every boot, if they accept their configuration.
+    #[arg(long)]
+    start: bool,
+    /// Show every step, and take none.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct UninstallArguments {
+    /// Uninstall from the image of a machine in this directory.
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Remove configuration, state and users too.
+    #[arg(long)]
+    purge: bool,
+    /// Show every step, and take none.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -148,6 +201,8 @@ pub fn main() -> ExitCode {
         Command::Launcher => report("launcher", launcher_main()).into(),
         Command::Validate { source } => validate(&source).into(),
         Command::Doctor { source, json } => doctor(&source, json).into(),
+        Command::Install(arguments) => install(arguments).into(),
+        Command::Uninstall(arguments) => uninstall(arguments).into(),
         Command::Run { source, log_format } => run(&source, log_format).into(),
     }
 }
@@ -184,6 +239,57 @@ fn doctor(source: &ConfigSource, as_json: bool) -> Exit {
         Exit::Failed
     } else {
         Exit::Success
+    }
+}
+
+fn queue(text: &str) -> Result<QueueName, NameError> {
+    QueueName::new(text)
+}
+
+fn install(arguments: InstallArguments) -> Exit {
+    let wanted = Installation {
+        root: arguments.root,
+        prefix: arguments
+            .prefix
+            .unwrap_or_else(|| System::native().default_prefix()),
+        queues: arguments.queues,
+        machine_name: arguments.name,
+        start: arguments.start,
+    };
+    let mode = mode(arguments.dry_run);
+    told("install", |say| installation::install(&wanted, mode, say))
+}
+
+fn uninstall(arguments: UninstallArguments) -> Exit {
+    let wanted = Removal {
+        root: arguments.root,
+        purge: arguments.purge,
+    };
+    let mode = mode(arguments.dry_run);
+    told("uninstall", |say| {
+        installation::uninstall(&wanted, mode, say)
+    })
+}
+
+fn mode(dry_run: bool) -> Mode {
+    if dry_run { Mode::DryRun } else { Mode::Run }
+}
+
+/// Writes what is done as it is done, and why it was not.
+#[expect(clippy::print_stderr, reason = "the answer of the command")]
+fn told(
+    who: &str,
+    does: impl FnOnce(&mut dyn FnMut(&str)) -> Result<(), installation::InstallationError>,
+) -> Exit {
+    // Nobody has to listen to the end: that must not end the work halfway.
+    let mut say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
+    match does(&mut say) {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            eprintln!("{who}: cannot go on: {}", crate::error_chain(&error));
+            eprintln!("  hint: {}", error.hint());
+            Exit::Failed
+        }
     }
 }
 

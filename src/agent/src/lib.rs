@@ -15,6 +15,7 @@ mod core;
 mod doctor;
 mod error;
 mod housekeeping;
+mod installation;
 mod launcher;
 mod listener;
 mod monitoring;
