@@ -369,3 +369,95 @@ async fn journal_has_the_fields_of_an_attempt() {
         assert!(entry[field].is_string(), "{field}: {entry}");
     }
 }
+
+/// Waits for a line of the agent's in the journal with all of these words in it.
+async fn await_journal(machine: &Machine, words: &[&str]) {
+    eventually("the journal says it", async || {
+        let journal = machine.journal("helix-agent.service").await;
+        let says = |entry: &serde_json::Value| {
+            let message = entry["MESSAGE"].as_str().unwrap_or_default();
+            words.iter().all(|word| message.contains(word))
+        };
+        journal.iter().any(says).then_some(()).ok_or(journal)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reload_under_an_item_puts_a_configuration_in_force_and_says_what_changed() {
+    let Some(machine) = Machine::start().await else {
+        return;
+    };
+    let unit = "helix-agent.service";
+    let pid = machine.property(unit, "MainPID").await;
+    let item = machine.begin_counting().await;
+    let changed = "slots = 3\nmachine_name = \"box\"\n\
+                   [launcher]\nsocket = \"/run/helix/launcher.sock\"\n\
+                   [shutdown]\ndrain_timeout = \"100ms\"\n";
+    machine
+        .container
+        .write("/etc/helix/agent.toml", changed)
+        .await;
+    machine.systemctl(&["reload", unit]).await;
+    await_journal(&machine, &["`slots` from 2 to 3"]).await;
+    await_journal(&machine, &["`machine_name` from", "box"]).await;
+    await_journal(&machine, &["configuration is in force"]).await;
+    eventually("the reload is over", async || {
+        let state = machine.property(unit, "ActiveState").await;
+        (state == "active").then_some(()).ok_or(state)
+    })
+    .await;
+    let capacity = machine.container.run(&["helix", "capacity"]).await.good();
+    assert!(capacity.contains("2 of 3 free"), "{capacity}");
+    // The signal itself does as well.
+    machine.configure("").await;
+    machine
+        .systemctl(&["kill", "--kill-who=main", "--signal=SIGHUP", unit])
+        .await;
+    await_journal(&machine, &["`slots` from 3 to 2"]).await;
+    machine.end_counting(item).await;
+    assert_eq!(machine.property(unit, "MainPID").await, pid);
+}
+
+#[tokio::test]
+async fn reload_of_what_cannot_be_used_changes_nothing_and_ends_nothing() {
+    let Some(machine) = Machine::start().await else {
+        return;
+    };
+    let unit = "helix-agent.service";
+    let pid = machine.property(unit, "MainPID").await;
+    let item = machine.begin_counting().await;
+    let refused = "configuration stays as it was, whole";
+    for (broken, why) in [
+        // One key is right and another wrong; a key counts only at the start; it is no TOML.
+        ("machine_name = \"box\"\nslots = 0\n", "agent.toml:2"),
+        (
+            "slots = 3\nwork_directory = \"/var/lib/helix/elsewhere\"\n",
+            "`work_directory`",
+        ),
+        ("slots = \n", "agent.toml:1"),
+    ] {
+        machine
+            .container
+            .write("/etc/helix/agent.toml", broken)
+            .await;
+        machine.systemctl(&["reload", unit]).await;
+        await_journal(&machine, &[refused, why]).await;
+        let capacity = machine.container.run(&["helix", "capacity"]).await.good();
+        assert!(capacity.contains("1 of 2 free"), "{capacity}");
+        assert!(!capacity.contains("box"), "{capacity}");
+    }
+    eventually("the reload is over", async || {
+        let state = machine.property(unit, "ActiveState").await;
+        (state == "active").then_some(()).ok_or(state)
+    })
+    .await;
+    let second = machine.run_item("id -un").await;
+    assert_eq!(String::from_utf8_lossy(&second.stdout), "helix-1\n");
+    machine.end_counting(item).await;
+    assert_eq!(machine.property(unit, "MainPID").await, pid);
+    // Once it is right, it counts.
+    machine.configure("machine_name = \"box\"").await;
+    machine.systemctl(&["reload", unit]).await;
+    await_journal(&machine, &["configuration is in force"]).await;
+}
