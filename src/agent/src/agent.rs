@@ -202,8 +202,8 @@ impl Agent {
     /// Takes nothing new from now on and waits until nothing runs. Says how much
     /// still ran after `limit`. Dropping the future leaves the agent draining.
     pub async fn drain(&self, limit: Duration) -> usize {
-        self.health.not_serving().await;
         self.core.drain_for_shutdown();
+        self.health.not_serving().await;
         let ended = async {
             while self.core.running() > 0 || !self.core.tasks.is_empty() {
                 tokio::time::sleep(LOOK_AGAIN_AFTER).await;

@@ -90,7 +90,8 @@ enum Command {
     ///
     /// Changes nothing, and needs no running agent. Run it as the agent's user: what it says of
     /// rights and of the launcher counts for whoever runs it. Exits 0 when no check failed,
-    /// warnings or not, and 1 when one did.
+    /// warnings or not, and 1 when one did. A running agent does those that cost next to nothing
+    /// again and again, and takes no work while one fails that work would break with.
     Doctor {
         #[command(flatten)]
         source: ConfigSource,

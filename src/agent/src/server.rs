@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use helix_proto::agent::v1::FILE_DESCRIPTOR_SET;
-use helix_proto::agent::v1::agent_service_server::AgentServiceServer;
+use helix_proto::agent::v1::agent_service_server::{AgentServiceServer, SERVICE_NAME};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
+use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::agent::StartError;
@@ -40,7 +41,7 @@ pub(crate) struct Listening {
     pub(crate) door: Option<Door>,
 }
 
-/// Turns the health service to not serving.
+/// What the health service answers.
 #[derive(Debug, Clone)]
 pub(crate) struct HealthSwitch {
     reporter: HealthReporter,
@@ -48,11 +49,31 @@ pub(crate) struct HealthSwitch {
 
 impl HealthSwitch {
     pub(crate) async fn not_serving(&self) {
-        self.reporter
-            .set_not_serving::<AgentServiceServer<Service>>()
-            .await;
-        let status = tonic_health::ServingStatus::NotServing;
-        self.reporter.set_service_status("", status).await;
+        self.set(ServingStatus::NotServing).await;
+    }
+
+    async fn set(&self, status: ServingStatus) {
+        for service in [SERVICE_NAME, ""] {
+            self.reporter.set_service_status(service, status).await;
+        }
+    }
+
+    /// Has it answer what the agent is, for ever.
+    async fn follow(&self, core: &Core) {
+        let mut changes = core.changes();
+        let mut told = true;
+        // As long as the agent lives there is somebody to change something.
+        while changes.changed().await.is_ok() {
+            let is_serving = core.is_serving();
+            if is_serving != told {
+                self.set(match is_serving {
+                    true => ServingStatus::Serving,
+                    false => ServingStatus::NotServing,
+                })
+                .await;
+                told = is_serving;
+            }
+        }
     }
 }
 
@@ -69,7 +90,8 @@ pub(crate) async fn start(
     let listener = TcpListener::bind(wanted).await.map_err(at)?;
     let address = listener.local_addr().map_err(at)?;
     let (reporter, health_service) = tonic_health::server::health_reporter();
-    reporter.set_serving::<AgentServiceServer<Service>>().await;
+    let health = HealthSwitch { reporter };
+    health.set(ServingStatus::Serving).await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -92,6 +114,7 @@ pub(crate) async fn start(
         .prepare();
     let router = settings().add_routes(routes.clone());
     let serving = serve(router, listener, door.clone());
+    let (followed, following) = (Arc::clone(core), health.clone());
     tokio::spawn(async move {
         tokio::select! {
             served = serving => {
@@ -99,12 +122,13 @@ pub(crate) async fn start(
                     tracing::error!(error = crate::error_chain(&error), "server ended");
                 }
             }
+            () = following.follow(&followed) => {}
             () = stop.cancelled() => {}
         }
     });
     Ok(Listening {
         address,
-        health: HealthSwitch { reporter },
+        health,
         routes,
         door,
     })

@@ -71,6 +71,8 @@ struct State {
     draining: Option<SystemTime>,
     /// Since when this life of the agent comes to its end.
     ending: Option<SystemTime>,
+    /// What its own checks found that work would break with, one sentence each.
+    bars: Vec<String>,
     pressure: PressureReading,
     /// What the launcher said of itself when it was last looked at.
     isolation: Option<Standing>,
@@ -117,6 +119,7 @@ impl Core {
             health: Health::default(),
             draining,
             ending: None,
+            bars: Vec::new(),
             pressure: PressureReading::default(),
             isolation: None,
             idle_disk_bytes: admission::free_disk(config),

@@ -1,5 +1,5 @@
 //! Whether the machine takes work at all: drained by an operator, taken out of
-//! service by a file, in quarantine, or under pressure.
+//! service by a file or by a check that failed, in quarantine, or under pressure.
 
 use std::fs;
 use std::io;
@@ -89,7 +89,7 @@ impl Core {
 
     pub(super) fn reasons(&self, state: &State, now: SystemTime) -> Vec<String> {
         let mut reasons = Vec::new();
-        match self.availability(state) {
+        match self.ordered(state) {
             Availability::Accepting => {}
             Availability::Draining { .. } if state.ending.is_some() => {
                 reasons.push("the agent is about to end".to_owned());
@@ -107,6 +107,7 @@ impl Core {
                 self.settings().config.config_root.join(OFFLINE).display()
             )),
         }
+        reasons.extend(state.bars.iter().cloned());
         reasons.extend(self.not_isolated());
         if let Health::Quarantined { failures, .. } = state.health.at(now) {
             reasons.push(format!(
@@ -117,12 +118,40 @@ impl Core {
     }
 
     pub(super) fn availability(&self, state: &State) -> Availability {
+        match self.ordered(state) {
+            Availability::Accepting if !state.bars.is_empty() => Availability::Offline {
+                reason: state.bars.join("; "),
+            },
+            ordered => ordered,
+        }
+    }
+
+    /// What people have made of it, and its own end.
+    fn ordered(&self, state: &State) -> Availability {
         let since = state.draining.or(state.ending);
         match (offline_reason(&self.settings().config.config_root), since) {
             (Some(reason), _) => Availability::Offline { reason },
             (None, Some(since)) => Availability::Draining { since },
             (None, None) => Availability::Accepting,
         }
+    }
+
+    /// Takes nothing new as long as there are reasons of the checks' not to; none ends that.
+    pub(crate) fn bar_work(&self, bars: Vec<String>) {
+        let mut state = self.lock();
+        let has_changed = state.bars != bars;
+        state.bars = bars;
+        drop(state);
+        if has_changed {
+            self.note_change();
+        }
+    }
+
+    /// Whether the agent is one to send work to, if there is room: not about to end, and no check
+    /// failed that work would break with.
+    pub(crate) fn is_serving(&self) -> bool {
+        let state = self.lock();
+        state.ending.is_none() && state.bars.is_empty()
     }
 
     /// Takes in how hard pressed the machine is.

@@ -77,12 +77,12 @@ fn finding(
     let early = terms.iter().find(|term| term.not_before > seconds(now));
     let verdict = if shortest.not_after <= seconds(now) {
         let ago = (seconds(now) - shortest.not_after) / DAY_SECONDS;
-        Verdict::failed(
+        Verdict::barring(
             format!("`{}` expired {ago} days ago", shortest.path),
             remedy,
         )
     } else if let Some(early) = early {
-        Verdict::failed(
+        Verdict::barring(
             format!(
                 "`{}` is not valid before {} days from now",
                 early.path,

@@ -97,6 +97,16 @@ pub(crate) struct Trouble {
     pub(crate) why: String,
     /// What to do about it.
     pub(crate) remedy: String,
+    pub(crate) bearing: Bearing,
+}
+
+/// What trouble means for work that is offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bearing {
+    /// It can be taken all the same.
+    None,
+    /// It would break, and is not taken as long as this lasts.
+    BarsWork,
 }
 
 impl Trouble {
@@ -104,6 +114,7 @@ impl Trouble {
         Self {
             why: why.into(),
             remedy: remedy.into(),
+            bearing: Bearing::None,
         }
     }
 }
@@ -115,6 +126,14 @@ impl Verdict {
 
     pub(crate) fn failed(why: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Failed(Trouble::new(why, remedy))
+    }
+
+    /// A failure with which work that is taken would break.
+    pub(crate) fn barring(why: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Failed(Trouble {
+            bearing: Bearing::BarsWork,
+            ..Trouble::new(why, remedy)
+        })
     }
 
     pub(crate) fn skipped(why: impl Into<String>) -> Self {
@@ -157,6 +176,23 @@ impl Finding {
 
     pub(crate) fn has_failed(&self) -> bool {
         matches!(self.verdict, Verdict::Failed(_))
+    }
+
+    /// Why no work is taken, as a sentence; `None` if this is no reason.
+    pub(crate) fn bars_work(&self) -> Option<String> {
+        match &self.verdict {
+            Verdict::Failed(trouble) if trouble.bearing == Bearing::BarsWork => {
+                Some(visible(&format!(
+                    "the check `{}` of `helix-agent doctor` failed ({}): {}",
+                    self.check.name(),
+                    self.what,
+                    trouble.why
+                )))
+            }
+            Verdict::Ok | Verdict::Warning(_) | Verdict::Failed(_) | Verdict::Skipped { .. } => {
+                None
+            }
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn findings(config: &Config, standing: &Standing) -> Vec<Finding> {
             ),
             Some(_) | None => Verdict::Ok,
         },
-        Standing::Unknown { why } => Verdict::failed(
+        Standing::Unknown { why } => Verdict::barring(
             format!("it does not answer: {why}"),
             match &config.launcher_socket {
                 Some(_) => {

@@ -80,7 +80,7 @@ pub(super) fn work_directory(config: &Config, items_have_users: bool) -> Finding
         .ancestors()
         .find(|above| fs::metadata(above).is_ok_and(|metadata| metadata.mode() & 0o001 == 0));
     finding(match closed {
-        Some(closed) if items_have_users => Verdict::failed(
+        Some(closed) if items_have_users => Verdict::barring(
             format!(
                 "work items run as other users, who may not pass through `{}`",
                 closed.display()
@@ -95,7 +95,7 @@ pub(super) fn work_directory(config: &Config, items_have_users: bool) -> Finding
 fn directory(path: &Path) -> Result<fs::Metadata, Verdict> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Ok(metadata),
-        Ok(_) => Err(Verdict::failed(
+        Ok(_) => Err(Verdict::barring(
             "it is no directory",
             "remove it, or configure another place",
         )),
@@ -104,7 +104,7 @@ fn directory(path: &Path) -> Result<fs::Metadata, Verdict> {
             let verdict = writable(above.unwrap_or(Path::new("/")));
             Err(match verdict {
                 Verdict::Ok => Verdict::skipped("it is not there yet; the agent makes it"),
-                _ => Verdict::failed(
+                _ => Verdict::barring(
                     "it is not there, and whoever runs this may not make it",
                     format!(
                         "install -d -o helix-agent -g helix-agent {}",
@@ -113,7 +113,7 @@ fn directory(path: &Path) -> Result<fs::Metadata, Verdict> {
                 ),
             })
         }
-        Err(error) => Err(Verdict::failed(
+        Err(error) => Err(Verdict::barring(
             format!("it cannot be looked at: {error}"),
             "make it, and those above it, passable for the agent's user",
         )),
@@ -132,7 +132,7 @@ fn writable(path: &Path) -> Verdict {
                 || error.to_string(),
                 |code| io::Error::from_raw_os_error(code).to_string(),
             );
-            Verdict::failed(
+            Verdict::barring(
                 format!("no file can be made in `{}`: {error}", path.display()),
                 format!(
                     "give it to the agent's user, mount it writable, or make room: {}",
@@ -177,7 +177,7 @@ fn disk(check: Check, path: &Path, fewest: u64, wanted: u64) -> Finding {
         Err(error) => {
             let why = crate::error_chain(&error);
             let what = format!("disk of `{}`", path.display());
-            return Finding::new(check, what, Verdict::failed(why, "mount it again"));
+            return Finding::new(check, what, Verdict::barring(why, "mount it again"));
         }
     };
     let inodes = space.free_inodes.unwrap_or(u64::MAX);
@@ -193,9 +193,9 @@ fn disk(check: Check, path: &Path, fewest: u64, wanted: u64) -> Finding {
     let remedy = "remove what is not needed, lower `[retention]` and `payload.cache_size`, or use a larger disk";
     let too_few = |bytes: u64| format!("less than {} MiB are free", bytes / MIB);
     let verdict = if space.free_bytes < fewest {
-        Verdict::failed(too_few(fewest), remedy)
+        Verdict::barring(too_few(fewest), remedy)
     } else if inodes < FEWEST_INODES {
-        Verdict::failed(format!("less than {FEWEST_INODES} inodes are free"), remedy)
+        Verdict::barring(format!("less than {FEWEST_INODES} inodes are free"), remedy)
     } else if space.free_bytes < wanted {
         Verdict::warning(too_few(wanted), remedy)
     } else if inodes < FEW_INODES {

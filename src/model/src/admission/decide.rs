@@ -23,7 +23,7 @@ pub enum Availability {
         /// Since when.
         since: SystemTime,
     },
-    /// It was taken out of service.
+    /// It was taken out of service, by somebody or by a check of its own that failed.
     Offline {
         /// Why, in the words of whoever did it; may be empty.
         reason: String,

@@ -29,7 +29,7 @@ pub enum Refusal {
         /// The newer one.
         by: AttemptId,
     },
-    /// The machine was taken out of service.
+    /// The machine was taken out of service, by somebody or by a check of its own that failed.
     Offline {
         /// Why, in the words of whoever did it; may be empty.
         reason: String,

@@ -52,8 +52,8 @@ fn whole_sentence(refusal: &Refusal) -> String {
                 .to_owned()
         }
         Refusal::Offline { reason } => format!(
-            "this machine was taken out of service ({}): use another machine, or remove the \
-             `offline` file once the reason is gone",
+            "this machine is out of service ({}): use another machine, or see to the reason, and \
+             remove the `offline` file if there is one",
             quoted(reason)
         ),
         Refusal::Draining { since } => format!(

@@ -35,8 +35,8 @@ fn sentences_say_what_why_and_what_to_do() {
         Refusal::Offline {
             reason: " fan broken\n".to_owned(),
         },
-        "this machine was taken out of service (fan broken): use another machine, or remove the \
-         `offline` file once the reason is gone",
+        "this machine is out of service (fan broken): use another machine, or see to the reason, \
+         and remove the `offline` file if there is one",
     );
     check(
         Refusal::Draining { since: at(0) },
