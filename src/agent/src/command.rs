@@ -53,8 +53,8 @@ impl From<Exit> for ExitCode {
 #[command(
     name = "helix-agent",
     version = helix_telemetry::VERSION,
-    after_help = "Exit codes: 0 ended as asked, 1 could not start or a check failed, 2 wrong arguments, \
-                  78 wrong configuration.\n\n\
+    after_help = "Exit codes: 0 ended as asked, 1 could not start, install or uninstall, or a check failed, \
+                  2 wrong arguments, 78 wrong configuration.\n\n\
                   Signals: SIGTERM or SIGINT takes nothing new and waits for what runs, up to \
                   the drain timeout; a second one leaves at once. What still runs then goes on \
                   and is taken up by the next agent. SIGHUP reads the configuration and the \

@@ -178,16 +178,17 @@ impl Finding {
         matches!(self.verdict, Verdict::Failed(_))
     }
 
-    /// Why no work is taken, as a sentence; `None` if this is no reason.
+    /// Why no work is taken, as a sentence; `None` if this is no reason. It stays the same for as long
+    /// as the reason does, whatever numbers go up and down.
     pub(crate) fn bars_work(&self) -> Option<String> {
         match &self.verdict {
             Verdict::Failed(trouble) if trouble.bearing == Bearing::BarsWork => {
-                Some(visible(&format!(
-                    "the check `{}` of `helix-agent doctor` failed ({}): {}",
+                let sentence = format!(
+                    "the check `{}` of `helix-agent doctor` failed: {}",
                     self.check.name(),
-                    self.what,
                     trouble.why
-                )))
+                );
+                Some(visible(&sentence))
             }
             Verdict::Ok | Verdict::Warning(_) | Verdict::Failed(_) | Verdict::Skipped { .. } => {
                 None
@@ -315,6 +316,23 @@ mod tests {
              \x20        why: no systemd\n\
              1 ok, 0 warning, 1 failed, 1 skipped\n"
         );
+    }
+
+    #[test]
+    fn only_what_work_would_break_with_bars_it() {
+        let bars = |verdict| Finding::new(Check::Launcher, "it", verdict).bars_work();
+        assert_eq!(
+            bars(Verdict::barring("it is\ngone", "start it")).as_deref(),
+            Some("the check `launcher` of `helix-agent doctor` failed: it is\u{fffd}gone")
+        );
+        for verdict in [
+            Verdict::failed("it is gone", "start it"),
+            Verdict::warning("it is slow", "wait"),
+            Verdict::skipped("there is none"),
+            Verdict::Ok,
+        ] {
+            assert_eq!(bars(verdict), None);
+        }
     }
 
     #[test]
