@@ -73,8 +73,12 @@ fn spare_supervisor_is_replaced_when_it_was_killed_and_goes_with_its_launcher() 
         })
     };
     for _ in 0..5 {
-        let killed = spare(&launcher);
-        kill(Pid::from_raw(killed), Signal::SIGKILL).unwrap();
+        let killed = until("the spare is killed", || {
+            // The supervisor of the command before may be all there is yet, and be gone by now.
+            let spare = spare(&launcher);
+            kill(Pid::from_raw(spare), Signal::SIGKILL).ok()?;
+            Some(spare)
+        });
         until("the killed one was collected", || {
             (!std::fs::exists(format!("/proc/{killed}")).unwrap()).then_some(())
         });
