@@ -1,11 +1,16 @@
 //! Logs that are read while they grow, arrive twice or in part, and where they end up.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use helix_model::ids::{AttemptId, JobId};
 use helix_store::LogPlace;
 
 use super::*;
+use crate::link::{Event, EventStream};
 use crate::storage::Storage;
+use crate::tasks::Tasks;
 
 struct Scene {
     directory: tempfile::TempDir,
@@ -117,4 +122,52 @@ async fn short_logs_go_with_their_attempt_and_long_ones_to_the_object_store() {
         .await
         .expect("there");
     assert_eq!(rest(reader).await, b"xy");
+}
+
+#[tokio::test]
+async fn mirror_is_begun_once_and_tells_what_the_agent_tells() {
+    let scene = Scene::new();
+    let (tasks, mirrors) = (Tasks::default(), Mirrors::default());
+    let (agent, events) = futures::channel::mpsc::unbounded();
+    let tell = |event| agent.unbounded_send(Ok(event)).expect("it listens");
+    let console = |offset, data: &'static [u8]| Event::Console {
+        offset,
+        data: Bytes::from_static(data),
+    };
+    tell(console(0, b"abc"));
+    let mirror = mirrors.begin(&tasks, &scene.logs, &attempt(), Box::pin(events));
+    let nothing: EventStream = Box::pin(futures::stream::empty());
+    let again = mirrors.begin(&tasks, &scene.logs, &attempt(), nothing);
+    let log = mirror.log().await.expect("it is there");
+    // Whoever asks what there is gets everything there was.
+    assert_eq!(log.state().borrow().length, 3);
+    assert!(Arc::ptr_eq(&log, &again.log().await.expect("the same")));
+
+    let reader = tokio::spawn(rest(LogReader::live(Arc::clone(&log), 1, None)));
+    tell(Event::Gap {
+        offset: 3,
+        dropped: 4,
+    });
+    tell(console(7, b"x"));
+    drop(agent);
+    let read = reader.await.expect("it ends");
+    assert_eq!(read, b"bc\n[helix: 4 bytes of output are not kept]\nx");
+    drop(log);
+    tasks.end();
+    tasks.ended().await;
+    assert!(mirrors.find(&attempt()).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn mirror_goes_when_nobody_has_read_it_for_a_while() {
+    let scene = Scene::new();
+    let (tasks, mirrors) = (Tasks::default(), Mirrors::default());
+    let silent: EventStream = Box::pin(futures::stream::pending());
+    let mirror = mirrors.begin(&tasks, &scene.logs, &attempt(), silent);
+    let log = mirror.log().await.expect("it is there");
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(mirrors.find(&attempt()).is_some(), "somebody has it");
+    drop(log);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(mirrors.find(&attempt()).is_none());
 }
