@@ -30,8 +30,8 @@ const TAKES_AT_A_TIME: usize = 64;
 /// How long after an answer that was not heard the store is searched for what it did.
 const SWEEP_FOR: Duration = Duration::from_secs(60);
 
-/// How old an attempt is that the store has, and nobody here looks after, before that is taken for a
-/// fact.
+/// How long the store has had an attempt that nobody here looks after, before that is taken for a
+/// fact: until then it may be one that is just being taken.
 const SWEEP_AGE: Duration = Duration::from_secs(10);
 
 /// How many attempts are remembered that were given back although the agent may have had them.
@@ -56,8 +56,17 @@ pub(super) struct Shared {
     lines: AtomicU64,
     is_leaving: AtomicBool,
     writing: AtomicU64,
-    sweep_until: Mutex<Option<Instant>>,
+    sweep: Mutex<Option<Sweep>>,
     reporters: Reporters,
+}
+
+/// A search for attempts that are this controller's without its knowledge.
+#[derive(Debug)]
+struct Sweep {
+    /// It ends when nothing is found after this.
+    until: Instant,
+    /// What nobody looks after, and since when that is known. By a clock that nobody sets.
+    missing: BTreeMap<AttemptId, Instant>,
 }
 
 /// The attempts that are looked after here.
@@ -108,7 +117,7 @@ impl Shared {
             lines: AtomicU64::new(0),
             is_leaving: AtomicBool::new(false),
             writing: AtomicU64::new(0),
-            sweep_until: Mutex::default(),
+            sweep: Mutex::default(),
             reporters: Reporters::default(),
         }
     }
@@ -374,13 +383,18 @@ impl Core {
 
     /// An answer of the store was not heard: what it did is looked for from now on, for a while.
     pub(crate) fn sweep_later(&self) {
-        *lock(&self.shared.sweep_until) = Some(Instant::now() + SWEEP_FOR);
+        let until = Instant::now() + SWEEP_FOR;
+        lock(&self.shared.sweep)
+            .get_or_insert_with(|| Sweep {
+                until,
+                missing: BTreeMap::new(),
+            })
+            .until = until;
     }
 
     /// Looks for attempts that the store says are this controller's, and nobody here looks after.
     pub(crate) async fn sweep_if_due(self: &Arc<Self>) {
-        let is_due = lock(&self.shared.sweep_until).is_some_and(|until| until > Instant::now());
-        if !is_due {
+        if lock(&self.shared.sweep).is_none() {
             return;
         }
         let held = match self.store().held(self.id()).await {
@@ -390,17 +404,41 @@ impl Core {
                 return;
             }
         };
-        let now = self.now();
-        let forgotten: Vec<Held> = held
+        let missing: Vec<Held> = held
             .into_iter()
             .filter(|held| {
-                let age = now.duration_since(held.offered).unwrap_or_default();
-                age >= SWEEP_AGE
-                    && self.live(&held.fence.attempt).is_none()
+                self.live(&held.fence.attempt).is_none()
                     && !self.board().holds(&held.agent, &held.fence.attempt)
             })
             .collect();
-        crate::scheduler::adopt(self, forgotten);
+        crate::scheduler::adopt(self, self.forgotten(missing));
+    }
+
+    /// What has been missing for long enough. Ends the sweep if nothing is missing.
+    fn forgotten(&self, missing: Vec<Held>) -> Vec<Held> {
+        let now = Instant::now();
+        let mut guard = lock(&self.shared.sweep);
+        let Some(sweep) = &mut *guard else {
+            return Vec::new();
+        };
+        if missing.is_empty() && now > sweep.until {
+            *guard = None;
+            return missing;
+        }
+        let known = std::mem::take(&mut sweep.missing);
+        sweep.missing = missing
+            .iter()
+            .map(|held| {
+                let attempt = held.fence.attempt.clone();
+                let since = known.get(&attempt).copied().unwrap_or(now);
+                (attempt, since)
+            })
+            .collect();
+        let is_forgotten = |held: &Held| {
+            let since = sweep.missing.get(&held.fence.attempt);
+            since.is_some_and(|since| now.duration_since(*since) >= SWEEP_AGE)
+        };
+        missing.into_iter().filter(is_forgotten).collect()
     }
 
     /// Sets the gauges.
