@@ -110,6 +110,14 @@ fn cargo(order: &str) -> Command {
     if folder.ends_with("release") {
         cargo.arg("--release");
     }
+    // What cargo tells this program of its package. There are build scripts that look at it, and
+    // half of all dependencies would be built anew, here and again outside.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
     cargo
 }
 
